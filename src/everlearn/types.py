@@ -1,0 +1,386 @@
+"""The words of everlearn: small frozen records that every room shares.
+
+Times are ``float`` seconds since the Unix epoch (UTC). Positions (``seq``) count the events of one
+model from 1 without gaps; rows count its predictions from 1 without gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar: TypeAlias = bool | int | float | str | None
+"""A JSON scalar: one cell of a row, or the value of a label."""
+
+Row: TypeAlias = Mapping[str, Scalar]
+"""One row of features by column name; a missing column and ``None`` both mean *missing*."""
+
+T = TypeVar("T")
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+Task: TypeAlias = Literal["classification", "regression"]
+FeatureKind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a version answers for one row.
+
+    ``value`` is the most probable class (classification) or the estimate (regression); ``None`` while
+    nothing is known. ``probabilities`` maps each known class to its probability and is ``None`` for
+    regression.
+    """
+
+    value: Scalar
+    probabilities: Mapping[str, float] | None = None
+
+
+class EventKind(StrEnum):
+    """The kinds of event in a log."""
+
+    PREDICTION = "prediction"
+    LABEL = "label"
+    EXAMPLE = "example"
+    COMMAND = "command"
+    OUTCOME = "outcome"
+    TICK = "tick"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A prediction that was answered. ``row`` is its number among the model's predictions.
+
+    ``label`` is the label that had arrived, parked, before the prediction itself (else ``None``).
+    """
+
+    seq: int
+    at: float
+    id: str
+    row: int
+    version: int
+    features: Row
+    output: Output
+    label: Label | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The truth for a prediction id. ``prediction`` is what it labels, or ``None`` while parked."""
+
+    seq: int
+    at: float
+    id: str
+    value: Scalar
+    correction: bool = False
+    prediction: Prediction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedExample:
+    """A row of bulk history: features that came together with their target."""
+
+    seq: int
+    at: float
+    features: Row
+    target: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What an operator asked for: see :data:`COMMANDS` for the names and their arguments."""
+
+    seq: int
+    at: float
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+COMMANDS = ("configure", "retrain", "promote", "rollback", "freeze", "unfreeze")
+"""``configure {spec}``, ``retrain {force}``, ``promote {version}``, ``rollback {}``, ``freeze {}``, ``unfreeze {}``.
+
+Every command may carry ``by`` (who asked) and ``why``.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a job, at the position where it became known. ``result`` is empty for a failure."""
+
+    seq: int
+    at: float
+    job: str
+    version: int
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The clock, for what happens by time alone (a label horizon in seconds, say)."""
+
+    seq: int
+    at: float
+
+
+Event: TypeAlias = Prediction | Label | LoadedExample | Command | Outcome | Tick
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event on its way into the log, which gives it ``seq`` (and a prediction its ``row``).
+
+    ``key`` is the prediction id for predictions and labels and makes them idempotent; for the other
+    kinds it is an idempotency key or ``None``. ``body`` holds the rest as JSON values:
+
+    ============  ==================================================================
+    prediction    ``features``, ``value``, ``probabilities``, and ``version``
+    label         ``value`` and ``correction``
+    example       ``features`` and ``target``
+    command       ``name`` and ``arguments``
+    outcome       ``job``, ``version``, ``result``, ``error``
+    tick          nothing
+    ============  ==================================================================
+    """
+
+    kind: EventKind
+    at: float
+    key: str | None = None
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Status(StrEnum):
+    """What the log did with a new event."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The log's answer for one new event. ``seq`` is the position of the event, or of the one it repeats.
+
+    * prediction: ``accepted``; ``duplicate`` for a known id with the same features (``event`` is the
+      recorded prediction, whose output must be answered again); ``conflict`` for a known id with
+      other features.
+    * label: ``accepted``; ``duplicate`` for the value already known; ``conflict`` for another value
+      that is not marked as a correction; ``parked`` for an id that no prediction has yet (recorded,
+      and joined when the prediction appears).
+    * other kinds: ``accepted``, or ``duplicate`` for a key already known.
+    """
+
+    status: Status
+    seq: int | None
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a model's log stands: the newest position and counts of what it holds."""
+
+    seq: int = 0
+    rows: int = 0
+    labels: int = 0
+    parked: int = 0
+    examples: int = 0
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Features with a label: what learners learn from.
+
+    ``order`` is the position of the features (examples are learned in this order); ``known`` is the
+    position at which the label became known. ``row`` is the prediction's row, or 0 for bulk history.
+    """
+
+    order: int
+    known: int
+    row: int
+    at: float
+    features: Row
+    target: Scalar
+    version: int | None = None
+    output: Output | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The stored form of a version: JSON, arrays, and files of named formats. Nothing is pickled."""
+
+    manifest: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class VersionState(StrEnum):
+    """Where a version is in its life."""
+
+    CANDIDATE = "candidate"
+    CHAMPION = "champion"
+    ARCHIVED = "archived"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One immutable learned state of a model.
+
+    ``learned_through`` is the newest example position (``Example.order``) it has learned from;
+    ``learned_upto`` is the log position as of which its training set was drawn. ``digest`` addresses
+    its artifact and is ``None`` only for version 0, the baseline that knows nothing.
+    """
+
+    model: str
+    number: int
+    parent: int | None
+    learner: str
+    parameters: Mapping[str, Any]
+    learned_from: int
+    learned_through: int
+    learned_upto: int
+    rows: int
+    digest: str | None
+    metrics: Mapping[str, Any]
+    created_at: float
+    state: VersionState = VersionState.CANDIDATE
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """Which version answers. ``term`` counts the promotions so far: it is the fencing token of the next."""
+
+    version: int
+    term: int
+    digest: str | None
+    since: float
+
+
+class DecisionKind(StrEnum):
+    """What the loop can decide."""
+
+    CONFIGURE = "configure"
+    HOLD = "hold"
+    WARN = "warn"
+    UPDATE = "update"
+    PROMOTE = "promote"
+    REFUSE = "refuse"
+    ROLLBACK = "rollback"
+    FREEZE = "freeze"
+    UNFREEZE = "unfreeze"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A row of the ledger: what was decided at which event, why, and on what evidence.
+
+    ``number`` counts a model's decisions from 1. ``version`` is the version it concerns. ``code`` is
+    the version of everlearn that decided.
+    """
+
+    number: int
+    seq: int
+    at: float
+    kind: DecisionKind
+    reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    version: int | None = None
+    code: str = ""
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """Background work that the loop asked for. ``arguments`` fix its inputs, so it can be repeated."""
+
+    id: str
+    model: str
+    kind: str
+    version: int
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job and its lease. ``token`` is the fencing token: it grows with every lease."""
+
+    spec: JobSpec
+    state: JobState = JobState.QUEUED
+    token: int = 0
+    owner: str | None = None
+    lease_until: float = 0.0
+    attempts: int = 0
+    not_before: float = 0.0
+    progress: float = 0.0
+    error: str | None = None
+    created_at: float = 0.0
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A change of champion: a compare-and-swap on the expected champion and its term."""
+
+    version: int
+    expected: int
+    term: int
+    at: float
+    decision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """All that one advance of the loop writes, in one transaction."""
+
+    before: int
+    cursor: int
+    state: bytes
+    decisions: Sequence[Decision] = ()
+    jobs: Sequence[JobSpec] = ()
+    promotions: Sequence[Promotion] = ()
+    refused: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The newest committed step of a model: its cursor in the log and the loop's state there."""
+
+    cursor: int = 0
+    state: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something to tell the outside world, delivered at least once and in order per destination."""
+
+    id: int
+    destination: str
+    model: str
+    body: Mapping[str, Any]
+    attempts: int = 0
+    not_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list. ``next`` is the cursor of the following page, or ``None`` at the end."""
+
+    items: Sequence[T]
+    next: str | None = None
