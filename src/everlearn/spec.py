@@ -144,6 +144,8 @@ class ModelSpec(_Frozen):
             raise ValueError(f"metric {self.metric!r} is not one of {', '.join(known)} ({self.task})")
         if self.target in self.features:
             raise ValueError(f"target {self.target!r} is also a feature: remove it from features")
+        if self.threshold is None and self.metric in LOWER_IS_BETTER and self.policy.name == "threshold":
+            raise ValueError(f"threshold is needed: {self.metric} has no natural one (or use policy 'every')")
         return self
 
     @property
@@ -179,7 +181,10 @@ def parse_spec(value: Mapping[str, Any]) -> ModelSpec:
 def spec_error(error: ValidationError) -> SpecError:
     """Pydantic's findings as one error with a fault a field."""
     faults = [
-        Fault(".".join(str(part) for part in item["loc"]) or "spec", item["msg"].removeprefix("Value error, "))
+        Fault(
+            ".".join(str(part) for part in item["loc"]) or "spec",
+            item["msg"].removeprefix("Value error, "),
+        )
         for item in error.errors(include_url=False)
     ]
     listed = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)

@@ -102,7 +102,8 @@ class Command:
 
 
 COMMANDS = ("configure", "retrain", "promote", "rollback", "freeze", "unfreeze")
-"""``configure {spec}``, ``retrain {force}``, ``promote {version}``, ``rollback {}``, ``freeze {}``, ``unfreeze {}``.
+"""An operator's commands: ``configure {spec}``, ``retrain {force}``, ``promote {version}``, and
+``rollback``, ``freeze`` and ``unfreeze`` without arguments of their own.
 
 Every command may carry ``by`` (who asked) and ``why``.
 """

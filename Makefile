@@ -1,0 +1,114 @@
+# Everything a contributor needs, from a bare Python 3.11 and make. `make` alone lists it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+WORKERS ?= auto
+TESTS ?= src tests
+
+BIN := $(VENV)/bin
+# What is installed is keyed on the content of these two files, not on their times.
+KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+UP := $(VENV)/.installed-$(KEY)-up
+DEV := $(VENV)/.installed-$(KEY)-dev
+
+.PHONY: help up test slow lint format bench docs-check constraints hooks install clean
+
+help: ## List these commands
+	@echo "everlearn: make COMMAND [ARGS='...']"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: $(UP) ## Start the server with the demo stream (ARGS: options of 'everlearn up')
+	@exec $(BIN)/everlearn up --demo $(ARGS)
+
+test: $(DEV) ## Run the tests that are quick (TESTS: which paths; ARGS: options of pytest)
+	@$(BIN)/pytest -n $(WORKERS) -m "not slow" $(TESTS) $(ARGS)
+
+slow: $(DEV) ## Run the tests that take longer: real processes, kill -9, MLflow
+	@$(BIN)/pytest -n $(WORKERS) -m slow tests $(ARGS)
+
+lint: $(DEV) ## Check format, lint, types and the direction of imports
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(DEV) ## Format the code and mend what lint can mend by itself
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(DEV) ## Measure: the electricity stream through a running server (ARGS: --quick, --kills N, ...)
+	@$(BIN)/python bench/live_elec.py $(ARGS)
+
+docs-check: $(DEV) ## Check that the documentation names every command, setting and route
+	@$(BIN)/pytest tests/test_docs.py $(ARGS)
+
+install: $(DEV) ## Make the virtual environment with all extras, and stop there
+	@echo "Ready: $(BIN)/everlearn"
+
+hooks: $(DEV) ## Run the checks before every commit
+	@$(BIN)/pre-commit install
+
+clean: ## Remove the virtual environment, caches and build outputs (never your data)
+	@rm -rf $(VENV) build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the virtual environment -------------------------------------------------------------------
+
+comma := ,
+
+# Installs quietly; the log is shown only when something went wrong.
+define install_extras
+	@echo "Installing everlearn[$(1)] into $(VENV) (a minute or two, only this once) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input \
+		--editable '.[$(1)]' --constraint constraints.txt > $(VENV)/install.log 2>&1 \
+	|| { tail -n 30 $(VENV)/install.log >&2; \
+		echo "The installation failed; all it printed is in $(VENV)/install.log" >&2; exit 1; }
+	@rm -f $(VENV)/.installed-*
+endef
+
+$(UP): | $(BIN)/python
+	$(call install_extras,all)
+	@touch $@
+
+$(DEV): | $(BIN)/python
+	$(call install_extras,all$(comma)dev)
+	@touch $(UP) $@
+
+$(BIN)/python:
+	@set -e; \
+	for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
+			python=$$candidate; break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "everlearn needs Python 3.11 or newer, and none of $(strip $(PYTHON) python3.11 python3.12 python3.13 python3) is one." >&2; \
+		echo "Install it (on Debian: apt install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi; \
+	version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	if ! $$python -c 'import ensurepip, venv' 2> /dev/null; then \
+		echo "$$python cannot make virtual environments: its venv or ensurepip module is missing." >&2; \
+		echo "On Debian and Ubuntu: apt install python$$version-venv" >&2; \
+		exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$python ($$version) ..."; \
+	$$python -m venv --clear $(VENV)
+
+# Resolves the newest versions in an environment of its own, so that nothing of yours gets in.
+constraints: $(BIN)/python ## Refresh constraints.txt with the newest versions that fit together
+	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(BIN)/python -m venv "$$fresh"; \
+	"$$fresh/bin/python" -m pip install --disable-pip-version-check --no-input --quiet '.[all,dev]'; \
+	sed -n '/^#/p; /^$$/q' constraints.txt > "$$fresh/header"; \
+	{ cat "$$fresh/header"; echo; \
+	  { "$$fresh/bin/python" -m pip freeze | grep -vi '^everlearn\|^#\|^-e'; \
+	    grep '^torch==' constraints.txt; } | LC_ALL=C sort -f; } > "$$fresh/constraints.txt"; \
+	cp "$$fresh/constraints.txt" constraints.txt; \
+	echo "constraints.txt: $$(grep -c == constraints.txt) pins. Run 'make test' before you commit it."

@@ -1,0 +1,6 @@
+"""``python -m everlearn`` is ``everlearn``."""
+
+from everlearn.cli import main
+
+if __name__ == "__main__":
+    main()

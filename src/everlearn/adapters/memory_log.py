@@ -1,0 +1,174 @@
+"""One model's log in memory: everything is joined when it arrives, so that reading is slicing."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from everlearn.adapters.rules import clean_row, clean_value, outcome_body, same_features
+from everlearn.types import (
+    Command,
+    Event,
+    EventKind,
+    Example,
+    Head,
+    Label,
+    LoadedExample,
+    NewEvent,
+    Outcome,
+    Output,
+    Prediction,
+    Receipt,
+    Status,
+    Tick,
+)
+
+
+class ModelLog:
+    """The events of one model. Appending is O(1), reading is a slice, ``examples`` is O(asked for).
+
+    ``known`` holds, in rising order, the positions at which an example became known or was corrected;
+    ``learnable`` holds the example as of that position. An example "as of ``upto``" is then the last
+    entry for its ``order`` at or before ``upto``, found by walking back from there.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.predictions: list[Prediction] = []
+        self.by_id: dict[str, Prediction] = {}
+        self.labels: dict[str, list[Label]] = {}
+        self.keys: dict[tuple[EventKind, str], int] = {}
+        self.known: list[int] = []
+        self.learnable: list[Example] = []
+        self.labelled = self.parked = self.loaded = 0
+        self._adders: dict[EventKind, Callable[[NewEvent], Receipt]] = {
+            EventKind.PREDICTION: self._add_prediction,
+            EventKind.LABEL: self._add_label,
+        }
+
+    @property
+    def seq(self) -> int:
+        """The newest position."""
+        return len(self.events)
+
+    def append(self, event: NewEvent) -> Receipt:
+        """Add one sound event, unless it repeats or contradicts another."""
+        return self._adders.get(event.kind, self._add_other)(event)
+
+    def _add_prediction(self, event: NewEvent) -> Receipt:
+        name = event.key or ""
+        features = clean_row(event.body["features"])
+        known = self.by_id.get(name)
+        if known is not None:
+            if same_features(known.features, features):
+                return Receipt(Status.DUPLICATE, known.seq, known)
+            return Receipt(Status.CONFLICT, known.seq)
+        seq, row = self.seq + 1, len(self.predictions) + 1
+        output = Output(clean_value(event.body.get("value")), event.body.get("probabilities"))
+        waiting = self.labels.get(name)
+        label = waiting[-1] if waiting else None
+        prediction = Prediction(seq, event.at, name, row, event.body["version"], features, output, label)
+        self.events.append(prediction)
+        self.predictions.append(prediction)
+        self.by_id[name] = prediction
+        if label is not None:
+            self.parked -= 1
+            self.labelled += 1
+            self._learnable(prediction, label, seq)
+        return Receipt(Status.ACCEPTED, seq)
+
+    def _add_label(self, event: NewEvent) -> Receipt:
+        name = event.key or ""
+        value, correction = clean_value(event.body["value"]), bool(event.body.get("correction"))
+        history = self.labels.setdefault(name, [])
+        if history and history[-1].value == value:
+            return Receipt(Status.DUPLICATE, history[-1].seq)
+        if history and not correction:
+            return Receipt(Status.CONFLICT, history[-1].seq)
+        prediction = self.by_id.get(name)
+        label = Label(self.seq + 1, event.at, name, value, correction, prediction)
+        first = not history
+        self.events.append(label)
+        history.append(label)
+        if prediction is None:
+            self.parked += first
+            return Receipt(Status.PARKED, label.seq)
+        self.labelled += first
+        self._learnable(prediction, label, label.seq)
+        return Receipt(Status.ACCEPTED, label.seq)
+
+    def _add_other(self, event: NewEvent) -> Receipt:
+        if event.key is not None:
+            known = self.keys.get((event.kind, event.key))
+            if known is not None:
+                return Receipt(Status.DUPLICATE, known)
+            self.keys[event.kind, event.key] = self.seq + 1
+        made = _other(self.seq + 1, event)
+        self.events.append(made)
+        if isinstance(made, LoadedExample):
+            self.loaded += 1
+            self.known.append(made.seq)
+            self.learnable.append(Example(made.seq, made.seq, 0, made.at, made.features, made.target))
+        return Receipt(Status.ACCEPTED, made.seq)
+
+    def _learnable(self, of: Prediction, label: Label, known: int) -> None:
+        self.known.append(known)
+        self.learnable.append(
+            Example(of.seq, known, of.row, of.at, of.features, label.value, of.version, of.output)
+        )
+
+    def examples(self, upto: int, after: int, newest: int | None) -> list[Example]:
+        """See :meth:`everlearn.ports.Log.examples`."""
+        found: dict[int, Example] = {}
+        for i in range(bisect_right(self.known, upto) - 1, -1, -1):
+            if self.known[i] <= after or len(found) == newest:
+                break
+            example = self.learnable[i]
+            found.setdefault(example.order, example)
+        return sorted(found.values(), key=lambda example: example.order)
+
+    def pending(self, after_row: int, upto: int) -> list[Label]:
+        """See :meth:`everlearn.ports.Log.pending`."""
+        found = []
+        for row in range(max(after_row, 0), len(self.predictions)):
+            prediction = self.predictions[row]
+            if prediction.seq > upto:
+                break
+            label = next((x for x in reversed(self.labels.get(prediction.id, ())) if x.seq <= upto), None)
+            if label is not None:
+                found.append(_joined(label, prediction))
+        return found
+
+    def find(self, ids: Sequence[str]) -> dict[str, tuple[Prediction | None, Label | None]]:
+        """See :meth:`everlearn.ports.Log.find`."""
+        found: dict[str, tuple[Prediction | None, Label | None]] = {}
+        for name in ids:
+            prediction, history = self.by_id.get(name), self.labels.get(name)
+            if prediction is not None or history:
+                found[name] = (prediction, _joined(history[-1], prediction) if history else None)
+        return found
+
+    def head(self) -> Head:
+        """Where this log stands."""
+        at = self.events[-1].at if self.events else 0.0
+        return Head(self.seq, len(self.predictions), self.labelled, self.parked, self.loaded, at)
+
+
+def _joined(label: Label, prediction: Prediction | None) -> Label:
+    return label if label.prediction is prediction else replace(label, prediction=prediction)
+
+
+def _other(seq: int, event: NewEvent) -> Event:
+    if event.kind is EventKind.EXAMPLE:
+        features, target = clean_row(event.body["features"]), clean_value(event.body["target"])
+        return LoadedExample(seq, event.at, features, target)
+    # Through JSON and back, so that the record is the caller's no more, and is what a database returns.
+    body = msgspec.json.decode(msgspec.json.encode(dict(event.body)))
+    if event.kind is EventKind.COMMAND:
+        return Command(seq, event.at, body["name"], body.get("arguments") or {})
+    if event.kind is EventKind.OUTCOME:
+        return Outcome(seq, event.at, **outcome_body(body))
+    return Tick(seq, event.at)

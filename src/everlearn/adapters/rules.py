@@ -1,0 +1,218 @@
+"""What every store agrees on: which events are sound, what is the same, how a model is born, pages.
+
+The in-memory and the SQL store keep their own books, but they share these small rules, so that neither
+can drift from the other in what it accepts or says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from everlearn.errors import Fault, FencedError, InvalidError, NotFoundError
+from everlearn.spec import ModelSpec
+from everlearn.types import EventKind, NewEvent, Page, Promotion, Row, Scalar, Version, VersionState
+
+MAX_KEY = 400
+"""Longest id or idempotency key, in characters."""
+
+REGISTRY = "registry"
+"""The outbox's destination for what the registry mirrors."""
+
+_NEEDS = {
+    EventKind.PREDICTION: ("features", "version"),
+    EventKind.LABEL: ("value",),
+    EventKind.EXAMPLE: ("features", "target"),
+    EventKind.COMMAND: ("name",),
+    EventKind.OUTCOME: ("job", "version"),
+    EventKind.TICK: (),
+}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer that was given, kept so that a repeated request gets it again.
+
+    ``digest`` is that of the request's body: the same key with another digest is a client's mistake.
+    """
+
+    digest: str
+    status: int
+    body: bytes
+    at: float
+
+
+class Receipts(Protocol):
+    """Answers by ``Idempotency-Key``, in scopes (a caller and a route, say)."""
+
+    def get(self, scope: str, key: str) -> Reply | None:
+        """The answer that was given, or ``None``."""
+        ...
+
+    def put(self, scope: str, key: str, reply: Reply) -> Reply:
+        """Keep an answer; returns the one that was kept first if there is one already."""
+        ...
+
+    def forget(self, before: float) -> int:
+        """Remove the answers given before a time; returns how many they were."""
+        ...
+
+
+def check_events(events: Sequence[NewEvent]) -> None:
+    """Raise InvalidError, naming every fault, unless all events can be stored."""
+    faults = [fault for i, event in enumerate(events) for fault in _faults_of(f"events[{i}]", event)]
+    if faults:
+        listed = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:5])
+        raise InvalidError(f"Events cannot be logged: {listed}", faults)
+
+
+def _faults_of(name: str, event: NewEvent) -> list[Fault]:
+    faults = [
+        Fault(f"{name}.body.{field}", f"a {event.kind} needs it")
+        for field in _NEEDS[event.kind]
+        if field not in event.body
+    ]
+    if not math.isfinite(event.at):
+        faults.append(Fault(f"{name}.at", "must be a finite number of seconds since the epoch"))
+    if event.key is None:
+        if event.kind in (EventKind.PREDICTION, EventKind.LABEL):
+            faults.append(Fault(f"{name}.key", f"a {event.kind} needs the prediction's id"))
+    elif not _is_storable(event.key):
+        message = f"must be 1 to {MAX_KEY} characters of valid Unicode without NUL"
+        faults.append(Fault(f"{name}.key", message))
+    return faults
+
+
+def _is_storable(key: str) -> bool:
+    if not 0 < len(key) <= MAX_KEY or "\0" in key:
+        return False
+    return key.isascii() or not any("\ud800" <= c <= "\udfff" for c in key)
+
+
+def clean_value(value: Any) -> Scalar:
+    """A JSON scalar: NaN and infinities, which JSON has not, become ``None`` (missing)."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value  # type: ignore[no-any-return]
+
+
+def clean_row(features: Row) -> dict[str, Scalar]:
+    """A copy of a row in which every value is a JSON scalar."""
+    return {name: clean_value(value) for name, value in features.items()}
+
+
+def same_features(one: Row, other: Row) -> bool:
+    """Whether two rows say the same: a missing column and ``None`` are equal."""
+    return one == other or _present(one) == _present(other)
+
+
+def _present(row: Row) -> dict[str, Scalar]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def baseline_version(model: str, at: float) -> Version:
+    """Version 0: what every model is born with."""
+    return Version(model, 0, None, "majority", {}, 0, 0, 0, 0, None, {}, at, VersionState.CHAMPION)
+
+
+def configure_event(spec: ModelSpec, at: float) -> NewEvent:
+    """The command that puts a spec in force."""
+    arguments = {"spec": spec.to_dict()}
+    return NewEvent(EventKind.COMMAND, at, None, {"name": "configure", "arguments": arguments})
+
+
+def failure_event(job: str, version: int, error: str, at: float) -> NewEvent:
+    """The outcome of a job that ended without a version."""
+    body = {"job": job, "version": version, "result": {}, "error": error}
+    return NewEvent(EventKind.OUTCOME, at, None, body)
+
+
+def model_message(model: str) -> dict[str, Any]:
+    """A model was created, or its spec replaced."""
+    return {"kind": "model", "model": model}
+
+
+def version_message(model: str, number: int) -> dict[str, Any]:
+    """A version was made."""
+    return {"kind": "version", "model": model, "number": number}
+
+
+def champion_message(model: str, promotion: Promotion) -> dict[str, Any]:
+    """Another version answers; ``term`` is the term that begins with it."""
+    return {
+        "kind": "champion",
+        "model": model,
+        "version": promotion.version,
+        "term": promotion.term + 1,
+        "decision": promotion.decision,
+    }
+
+
+def unknown_model(model: str) -> NotFoundError:
+    """The error for a model that is not there."""
+    return NotFoundError(f"There is no model {model!r}: create it, or list the models to see their names.")
+
+
+def unknown_version(model: str, number: int) -> NotFoundError:
+    """The error for a version that is not there."""
+    return NotFoundError(f"Model {model!r} has no version {number}: list its versions to see which it has.")
+
+
+def unknown_job(job: str) -> NotFoundError:
+    """The error for a job that is not there."""
+    return NotFoundError(f"There is no job {job!r}: list the jobs of its model to see which there are.")
+
+
+def not_yet(model: str, at: float) -> NotFoundError:
+    """The error for asking who answered before the model was born."""
+    return NotFoundError(f"Model {model!r} did not exist at {at}: ask for a later time.")
+
+
+def lost_lease(job: str) -> FencedError:
+    """The error for a worker whose job went to another, was cancelled, or is gone."""
+    return FencedError(f"Job {job!r} is no longer this worker's: drop its result and lease another.")
+
+
+def lost_race(model: str, promotion: Promotion, version: int, term: int) -> FencedError:
+    """The error for a promotion whose expectation does not hold."""
+    return FencedError(
+        f"Model {model!r} is at version {version}, term {term}, and not at version {promotion.expected}, "
+        f"term {promotion.term}: read the champion and decide again."
+    )
+
+
+def number_of(cursor: str | None) -> int | None:
+    """The number that a page's cursor holds; raises InvalidError if it holds none."""
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        message = "must be the 'next' of an earlier page"
+        raise InvalidError(f"cursor: {message}", [Fault("cursor", message)])
+    return int(cursor)
+
+
+def page_of(items: Sequence[T], limit: int, cursor_of: Callable[[T], Any]) -> Page[T]:
+    """A page of ``limit`` items, given one more than that if there are more."""
+    shown = items[:limit]
+    more = len(items) > limit
+    return Page(shown, str(cursor_of(shown[-1])) if more else None)
+
+
+def check_limit(limit: int) -> None:
+    """Raise InvalidError unless a page can have that many items."""
+    if limit < 1:
+        raise InvalidError("limit: must be at least 1", [Fault("limit", "must be at least 1")])
+
+
+def outcome_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an outcome, with those that may be left out."""
+    return {
+        "job": body["job"],
+        "version": body["version"],
+        "result": body.get("result") or {},
+        "error": body.get("error"),
+    }

@@ -1,0 +1,108 @@
+"""One database: an engine a process, and two kinds of transaction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from everlearn.adapters.rules import unknown_model
+from everlearn.adapters.sql import dialects, tables
+from everlearn.errors import UnavailableError
+
+_DOWN = (OperationalError, InterfaceError, ProgrammingError, PoolTimeoutError)
+_BY_NAME = select(tables.models)
+
+
+class Database:
+    """Where transactions come from. The engine is made at first use, and anew after a fork."""
+
+    def __init__(self, url: str, synchronous: dialects.Synchronous = "FULL") -> None:
+        self.url = dialects.parse_url(url)
+        self._synchronous = synchronous
+        self._engine: Engine | None = None
+        self._pid = 0
+        self._lock = Lock()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process."""
+        engine = self._engine
+        if engine is not None and self._pid == os.getpid():
+            return engine
+        with self._lock:
+            return self._renewed()
+
+    def _renewed(self) -> Engine:
+        if self._engine is not None and self._pid != os.getpid():
+            # The parent's connections are the parent's to close.
+            self._engine.dispose(close=False)
+            self._engine = None
+        if self._engine is None:
+            self._engine = dialects.make_engine(self.url, self._synchronous)
+            self._pid = os.getpid()
+        return self._engine
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, and waits for no writer."""
+        with _explained(), dialects.open_connection(self.engine, write=False) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is durable when the block ends, and undone if it raises."""
+        with _explained(), dialects.open_connection(self.engine, write=True) as connection:
+            yield connection
+            connection.commit()
+
+    def close(self) -> None:
+        """Close every connection; the next use opens new ones."""
+        with self._lock:
+            if self._engine is not None and self._pid == os.getpid():
+                self._engine.dispose()
+            self._engine = None
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """The driver's way to say that the database is down, in our words."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except _DOWN as error:
+        why = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        message = f"The database does not answer ({why.strip()}): see that it runs and is migrated."
+        raise UnavailableError(message) from error
+
+
+def model_row(connection: Connection, name: str) -> Row[Any]:
+    """A model's row in ``models``; raises NotFoundError."""
+    row = connection.execute(_BY_NAME.where(tables.models.c.name == name)).one_or_none()
+    if row is None:
+        raise unknown_model(name)
+    return row
+
+
+def locked_model_row(connection: Connection, name: str) -> Row[Any]:
+    """The same, held until the transaction ends: the first statement of each that changes a model."""
+    query = _BY_NAME.where(tables.models.c.name == name).with_for_update(key_share=True)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise unknown_model(name)
+    return row
+
+
+def model_id(connection: Connection, name: str) -> int:
+    """A model's id; raises NotFoundError."""
+    found = connection.scalar(select(tables.models.c.id).where(tables.models.c.name == name))
+    if found is None:
+        raise unknown_model(name)
+    return int(found)

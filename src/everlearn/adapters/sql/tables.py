@@ -1,0 +1,190 @@
+"""The tables. ``migrations/`` makes them; a test holds the two together.
+
+The row of ``models`` is the lock of its model: every transaction that changes a model takes that row
+first, so positions are dense and commit order is the order of positions. It is rewritten by every
+append, so large things (spec, loop state) live in tables beside it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+from everlearn.adapters.sql.dialects import NEVER_REUSED
+from everlearn.adapters.rules import MAX_KEY
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _model_id(*, primary_key: bool = False) -> Column[int]:
+    key = ForeignKey("models.id", ondelete="CASCADE")
+    return Column("model_id", Integer, key, primary_key=primary_key, nullable=False)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+    Column("champion", Integer, nullable=False, server_default="0"),
+    Column("term", Integer, nullable=False, server_default="0"),
+    Column("since", Double, nullable=False),
+    _count("last_seq"),
+    _count("last_row"),
+    _count("labels"),
+    _count("parked"),
+    _count("examples"),
+    Column("last_at", Double, nullable=False, server_default="0"),
+    _count("cursor"),
+    _count("decisions"),
+    **NEVER_REUSED,
+)
+
+specs = Table("specs", metadata, _model_id(primary_key=True), Column("spec", Text, nullable=False))
+
+checkpoints = Table(
+    "checkpoints", metadata, _model_id(primary_key=True), Column("state", LargeBinary, nullable=False)
+)
+
+events = Table(
+    "events",
+    metadata,
+    _model_id(primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("key", String(MAX_KEY)),
+    # What this event is joined with: a label's prediction, the label that waited for a prediction, or an
+    # example itself. So "ref is not null" marks the positions at which an example became known.
+    Column("ref", BigInteger),
+    # A prediction's number, which its labels carry too.
+    Column("row", BigInteger),
+    Column("version", Integer),
+    Column("features", Text),
+    Column("value", Text),
+    Column("body", Text),
+)
+_has_key = events.c.key.is_not(None)
+_has_ref = events.c.ref.is_not(None)
+Index("ix_events_key", events.c.model_id, events.c.key, sqlite_where=_has_key, postgresql_where=_has_key)
+Index("ix_events_known", events.c.model_id, events.c.seq, sqlite_where=_has_ref, postgresql_where=_has_ref)
+Index("ix_events_row", events.c.model_id, events.c.row, sqlite_where=_has_ref, postgresql_where=_has_ref)
+
+versions = Table(
+    "versions",
+    metadata,
+    _model_id(primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("parent", Integer),
+    Column("learner", Text, nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("learned_from", BigInteger, nullable=False),
+    Column("learned_through", BigInteger, nullable=False),
+    Column("learned_upto", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("digest", String(64)),
+    Column("metrics", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("state", String(16), nullable=False),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    _model_id(primary_key=True),
+    Column("term", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("decision", BigInteger),
+    ForeignKeyConstraint(
+        ["model_id", "version"], ["versions.model_id", "versions.number"], ondelete="CASCADE"
+    ),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _model_id(primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("version", Integer),
+    Column("code", Text, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    _model_id(),
+    Column("kind", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    _count("token"),
+    Column("owner", Text),
+    Column("lease_until", Double, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", Double, nullable=False, server_default="0"),
+    Column("progress", Double, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Index("ix_jobs_model_id_number", "model_id", "number"),
+    **NEVER_REUSED,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("destination", String(64), nullable=False),
+    _model_id(),
+    Column("body", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", Double, nullable=False, server_default="0"),
+    Column("error", Text),
+    Index("ix_outbox_destination_id", "destination", "id"),
+    Index("ix_outbox_model_id", "model_id"),
+    **NEVER_REUSED,
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("scope", String(200), primary_key=True),
+    Column("key", String(MAX_KEY), primary_key=True),
+    Column("digest", String(128), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("at", Double, nullable=False, index=True),
+)

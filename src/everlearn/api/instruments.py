@@ -1,0 +1,146 @@
+"""What is counted, for Prometheus. One registry for each app, so that two apps in a process do not mix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from everlearn.api.parts import Parts
+from everlearn.errors import EverlearnError
+from everlearn.types import Receipt, Status
+
+MAX_MODELS = 200
+"""How many models the gauges tell of: labels must stay bounded."""
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Instruments:
+    """Counters and histograms of one app, and gauges that are read from the store when scraped.
+
+    With ``PROMETHEUS_MULTIPROC_DIR`` set before the process starts, the counts of all API processes
+    that share the folder are added up, whichever of them is scraped.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._gauges = StoreGauges(parts)
+        self._requests = Counter(
+            "everlearn_requests", "HTTP requests", ["method", "route", "status"], registry=registry
+        )
+        self._request_seconds = Histogram(
+            "everlearn_request_seconds", "Time to answer", ["route"], registry=registry, buckets=_BUCKETS
+        )
+        self._predict_seconds = Histogram(
+            "everlearn_predict_seconds", "Time in the model alone", registry=registry, buckets=_BUCKETS
+        )
+        self._predictions = Counter("everlearn_predictions", "Rows answered", registry=registry)
+        self._labels = Counter("everlearn_labels", "Labels by what became of them", ["status"], registry=registry)
+        self._examples = Counter("everlearn_examples", "Rows of history stored", registry=registry)
+        self._swaps = Counter("everlearn_swaps", "Champions taken into service", registry=registry)
+        self._failed_loads = Counter("everlearn_failed_loads", "Champions that failed to load", registry=registry)
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered (status 0: its caller was gone)."""
+        known = method if method in ("GET", "POST", "PATCH", "DELETE") else "other"
+        self._requests.labels(known, route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def predicted(self, rows: int, seconds: float) -> None:
+        """A model answered rows."""
+        self._predictions.inc(rows)
+        self._predict_seconds.observe(seconds)
+
+    def labelled(self, receipts: Sequence[Receipt]) -> None:
+        """Labels were taken in."""
+        for status in Status:
+            count = sum(receipt.status is status for receipt in receipts)
+            if count:
+                self._labels.labels(status.value).inc(count)
+
+    def loaded(self, rows: int) -> None:
+        """Rows of history were stored."""
+        self._examples.inc(rows)
+
+    def swapped(self) -> None:
+        """A champion was taken into service."""
+        self._swaps.inc()
+
+    def failed_load(self) -> None:
+        """A champion could not be loaded."""
+        self._failed_loads.inc()
+
+    def page(self) -> bytes:
+        """The page that Prometheus reads. Asks the store, so it may block for a moment."""
+        registry = CollectorRegistry()
+        if os.environ.get(MULTIPROCESS):
+            from prometheus_client.multiprocess import MultiProcessCollector
+
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        else:
+            registry.register(_Within(self._registry))
+        registry.register(self._gauges)
+        return generate_latest(registry)
+
+
+class _Within(Collector):
+    """A registry as a collector of another, made anew for each scrape."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._registry.collect()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+class StoreGauges(Collector):
+    """Where each model stands, read from the store; a store that is down leaves them out."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before a scrape."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the gauges."""
+        gauges = {
+            name: GaugeMetricFamily(f"everlearn_{name}", text, labels=["model"])
+            for name, text in (
+                ("champion_version", "The version that answers"),
+                ("log_seq", "The newest position of the log"),
+                ("loop_lag_events", "Events that the loop has not read yet"),
+                ("score", "The model's metric over the newest window"),
+            )
+        }
+        for model, values in self._rows():
+            for name, value in values.items():
+                gauges[name].add_metric([model], value)
+        yield from gauges.values()
+
+    def _rows(self) -> Iterator[tuple[str, Mapping[str, float]]]:
+        from everlearn.api.standing import standing
+
+        try:
+            champions = self._parts.versions.champions()
+            for model in sorted(champions)[:MAX_MODELS]:
+                where = standing(self._parts, model, champions[model])
+                values = {
+                    "champion_version": float(champions[model].version),
+                    "log_seq": float(where.head.seq),
+                    "loop_lag_events": float(max(0, where.head.seq - where.cursor)),
+                }
+                if where.performance is not None:
+                    values["score"] = where.performance
+                yield model, values
+        except (EverlearnError, OSError):
+            return

@@ -1,0 +1,112 @@
+"""Labels: the truth for predictions, in any order, at any time, repeated or for ids not yet known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
+from everlearn.api.parts import TheDoor
+from everlearn.api.predict import MAX_ID
+from everlearn.api.problems import documented
+from everlearn.api.times import Time
+from everlearn.errors import Fault, SchemaError
+from everlearn.features.schema import Schema
+from everlearn.types import EventKind, NewEvent, Receipt, Scalar, Status
+
+router = APIRouter(prefix="/v1/models/{model}", tags=["labels"], route_class=IdempotentRoute)
+
+MAX_LABELS = 10_000
+
+
+def _scalar(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError("a label is text, a number or a boolean")
+    return value
+
+
+class LabelBody(BaseModel):
+    """The truth for one prediction id. ``correction`` replaces a label that was wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: Annotated[str, Field(min_length=1, max_length=MAX_ID)]
+    value: Annotated[bool | int | float | str | None, BeforeValidator(_scalar)]
+    correction: bool = False
+    at: Time | None = Field(default=None, description="When it became known (default: now)")
+
+
+class LabelsBody(BaseModel):
+    """Labels, in the order in which they became known."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"labels": [{"id": "mail-17", "value": "spam"}]}}
+    )
+    labels: Annotated[list[LabelBody], Field(min_length=1, max_length=MAX_LABELS)]
+
+
+class LabelsAnswer(BaseModel):
+    """What became of the labels.
+
+    ``duplicate``: the same was known already. ``conflict``: another value is known, and this one was
+    not marked as a correction; it was not stored. ``parked``: no such prediction yet; kept until it comes.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"accepted": 1, "duplicate": 0, "conflict": [], "parked": []}}
+    )
+    accepted: int
+    duplicate: int
+    conflict: list[str]
+    parked: list[str]
+
+
+@router.post("/labels", response_model=LabelsAnswer, responses=documented(404, 413, 503))
+async def add_labels(model: str, body: LabelsBody, door: TheDoor, _: IdempotencyKey = None) -> Response:
+    """Tell the truth for predictions. A label of the wrong type refuses the whole request."""
+    served = await door.runtime.served(model)
+    values = check(served.schema, [label.value for label in body.labels])
+    now = door.parts.clock.now()
+    events = [
+        NewEvent(
+            EventKind.LABEL,
+            now if label.at is None else label.at,
+            label.id,
+            {"value": value, "correction": label.correction},
+        )
+        for label, value in zip(body.labels, values, strict=True)
+    ]
+    receipts = await door.writer.append(model, events)
+    door.instruments.labelled(receipts)
+    told = tell([label.id for label in body.labels], receipts)
+    return Response(msgspec.json.encode(told), media_type="application/json")
+
+
+def check(schema: Schema, values: Sequence[Scalar]) -> list[Scalar]:
+    """Canonical values; raises SchemaError that names ``labels[i].value``."""
+    try:
+        return schema.check_target(values)
+    except SchemaError as error:
+        faults = [Fault(_renamed(fault.field), fault.message) for fault in error.faults]
+        raise SchemaError(_renamed(error.detail), faults) from None
+
+
+def _renamed(text: str) -> str:
+    return re.sub(r"targets\[(\d+)\]", r"labels[\1].value", text)
+
+
+def tell(ids: Sequence[str], receipts: Sequence[Receipt]) -> dict[str, Any]:
+    """The receipts as the body of an answer."""
+    by_status: dict[Status, list[str]] = {status: [] for status in Status}
+    for key, receipt in zip(ids, receipts, strict=True):
+        by_status[receipt.status].append(key)
+    return {
+        "accepted": len(by_status[Status.ACCEPTED]),
+        "duplicate": len(by_status[Status.DUPLICATE]),
+        "conflict": by_status[Status.CONFLICT],
+        "parked": by_status[Status.PARKED],
+    }

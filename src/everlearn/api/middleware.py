@@ -1,0 +1,136 @@
+"""What every request passes, outermost first: context (id, log line, headers, last resort), body limit."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Any
+
+from loguru import logger
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from everlearn.api.instruments import Instruments
+from everlearn.api.problems import problem, unexpected
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+
+def header(scope: Scope, wanted: bytes) -> str:
+    """The value of a request header, or the empty text."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
+
+
+def template_of(scope: Scope) -> str:
+    """The path of the matched route with its parameters' names, for metrics and logs; never the values."""
+    template = scope.get("state", {}).get("template")
+    return template if isinstance(template, str) else "unmatched"
+
+
+class Context:
+    """Gives a request its id, answers with the security headers, counts and logs it.
+
+    A caller's ``X-Request-ID`` is taken over if it is short and harmless. An error that nobody handled
+    becomes a problem that tells nothing, and a log entry that tells all but data.
+    """
+
+    def __init__(self, app: ASGIApp, instruments: Instruments) -> None:
+        self.app = app
+        self._instruments = instruments
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = header(scope, b"x-request-id")
+        request_id = given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _Answer(send, request_id, scope["path"])
+        started = time.perf_counter()
+        with logger.contextualize(request_id=request_id):
+            try:
+                await self.app(scope, receive, answer.send)
+            except Exception:
+                logger.exception("A request failed unexpectedly")
+                if not answer.status:
+                    await unexpected(request_id)(scope, receive, answer.send)
+                else:
+                    raise
+            finally:
+                self._tell(scope, answer.status, time.perf_counter() - started)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        template = template_of(scope)
+        self._instruments.request(scope["method"], template, status, seconds)
+        quiet = template in ("/health", "/v1/health/ready", "/metrics")
+        level = "DEBUG" if quiet else "INFO"
+        logger.log(level, "{} {} {} {:.1f} ms", scope["method"], template, status or "gone", seconds * 1000)
+
+
+class _Answer:
+    """Adds the headers to a response and remembers its status (0: none was sent)."""
+
+    def __init__(self, send: Send, request_id: str, path: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self._docs = path.startswith("/docs")
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Send one message on."""
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self._request_id
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            if not self._docs:
+                headers.setdefault("Content-Security-Policy", _POLICY)
+        await self._send(message)
+
+
+class BodyLimit:
+    """Refuses bodies over ``limit`` bytes: at once by their stated length, else while they stream in."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its body counted."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        stated = header(scope, b"content-length")
+        if stated.isdecimal() and int(stated) > self._limit:
+            response = problem(scope["state"]["request_id"], 413, "Content Too Large", self._detail)
+            await response(scope, receive, send)
+            return
+        await self.app(scope, self._counted(receive), send)
+
+    @property
+    def _detail(self) -> str:
+        return f"The body is over {self._limit} bytes: send it in parts"
+
+    def _counted(self, receive: Receive) -> Receive:
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message: dict[str, Any] = dict(await receive())
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                raise HTTPException(413, self._detail)
+            return message
+
+        return counted

@@ -1,0 +1,77 @@
+"""What the door needs of an installation, and what its handlers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Models, Versions
+
+if TYPE_CHECKING:
+    from everlearn.adapters.group_commit import GroupCommit
+    from everlearn.api.idempotency import Idempotency
+    from everlearn.api.instruments import Instruments
+    from everlearn.api.runtime import Runtime
+
+
+class Parts(Protocol):
+    """The ports that the door uses; :class:`everlearn.wiring.Installation` has them all."""
+
+    @property
+    def clock(self) -> Clock:
+        """Wall time."""
+        ...
+
+    @property
+    def models(self) -> Models:
+        """The models."""
+        ...
+
+    @property
+    def log(self) -> Log:
+        """The log."""
+        ...
+
+    @property
+    def versions(self) -> Versions:
+        """The versions."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        ...
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs."""
+        ...
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """The stored versions."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """All that a handler works with. ``threshold`` is for specs that name none."""
+
+    parts: Parts
+    runtime: Runtime
+    writer: GroupCommit
+    idempotency: Idempotency
+    instruments: Instruments
+    threshold: float
+
+
+def _door(request: Request) -> Door:
+    door: Door = request.app.state.door
+    request.scope["state"]["template"] = getattr(request.scope.get("route"), "path", None)
+    return door
+
+
+TheDoor = Annotated[Door, Depends(_door)]
+"""The door as a handler's argument."""

@@ -1,0 +1,222 @@
+"""Predictions: rows in, answers out, each recorded durably before the caller sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.concurrency import run_in_threadpool
+
+from everlearn.adapters.group_commit import conflict
+from everlearn.api.idempotency import IdempotencyKey, digest_of, key_of
+from everlearn.api.parts import Door, TheDoor
+from everlearn.api.problems import documented
+from everlearn.api.runtime import Served
+from everlearn.api.times import IsoTime, Time, iso
+from everlearn.errors import NotFoundError
+from everlearn.types import EventKind, NewEvent, Output, Prediction, Receipt, Scalar, Status
+
+router = APIRouter(prefix="/v1/models/{model}", tags=["predictions"])
+
+MAX_ROWS = 10_000
+MAX_ID = 200
+
+Id = str
+_ROW = {"length": 412, "sender": "ann@example.org"}
+_ONE_OF = {"anyOf": [{"required": ["rows"]}, {"required": ["row"]}]}
+
+
+class PredictBody(BaseModel):
+    """Rows to answer (``rows`` with ``ids`` and ``at``), or one (``row`` with ``id`` and ``at``).
+
+    ``at`` is when the rows happened (default: now). An id that is known with the same features gets
+    its recorded answer again.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"rows": [_ROW], "ids": ["mail-17"]}, {"row": _ROW}], **_ONE_OF},
+    )
+    rows: list[dict[str, Any]] | None = Field(default=None, min_length=1, max_length=MAX_ROWS)
+    ids: list[str] | None = Field(default=None, max_length=MAX_ROWS)
+    row: dict[str, Any] | None = None
+    id: str | None = None
+    at: list[Time] | Time | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> PredictBody:
+        if (self.rows is None) == (self.row is None):
+            raise ValueError("send either 'rows' (a list) or 'row' (one)")
+        if (self.ids is not None and self.rows is None) or (self.id is not None and self.row is None):
+            raise ValueError("'ids' goes with 'rows', and 'id' with 'row'")
+        count = len(self.all_rows)
+        if self.ids is not None and len(self.ids) != count:
+            raise ValueError(f"ids: {len(self.ids)} for {count} rows: send one each")
+        if isinstance(self.at, list) and len(self.at) != count:
+            raise ValueError(f"at: {len(self.at)} times for {count} rows: send one each")
+        for i, key in enumerate(self.all_ids or ()):
+            if not 0 < len(key) <= MAX_ID or not key.isprintable():
+                raise ValueError(f"ids[{i}]: an id has 1 to {MAX_ID} printable characters")
+        return self
+
+    @property
+    def all_rows(self) -> Sequence[Mapping[str, Any]]:
+        """The rows, also of a single one."""
+        return self.rows if self.rows is not None else [self.row or {}]
+
+    @property
+    def all_ids(self) -> Sequence[str] | None:
+        """The ids, also of a single row; ``None`` where the caller gave none."""
+        return self.ids if self.id is None else [self.id]
+
+    def times(self, now: float) -> Sequence[float]:
+        """A time for each row."""
+        if isinstance(self.at, list):
+            return self.at
+        return [now if self.at is None else self.at] * len(self.all_rows)
+
+
+class PredictionAnswer(BaseModel):
+    """The answer for one row, and the version that gave it. ``value`` is null while nothing is known."""
+
+    id: str
+    version: int
+    value: bool | int | float | str | None
+    probabilities: dict[str, float] | None = Field(default=None, description="By class; not for regression")
+
+
+class PredictAnswer(BaseModel):
+    """An answer for each row, in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "spam",
+                "predictions": [
+                    {"id": "mail-17", "version": 3, "value": "ham", "probabilities": {"ham": 0.93, "spam": 0.07}}
+                ],
+                "ignored_columns": {"subject": 1},
+            }
+        }
+    )
+    model: str
+    predictions: list[PredictionAnswer]
+    ignored_columns: dict[str, int] | None = Field(
+        default=None, description="Columns that the schema does not name, with how many rows had them"
+    )
+
+
+class RecordedPrediction(BaseModel):
+    """A prediction as it was recorded, with its label if that has come."""
+
+    id: str
+    row: int
+    seq: int
+    at: IsoTime
+    version: int
+    features: dict[str, Any]
+    output: dict[str, Any]
+    label: dict[str, Any] | None
+
+
+@router.post("/predict", response_model=PredictAnswer, responses=documented(404, 409, 413, 503))
+async def predict(
+    model: str, body: PredictBody, door: TheDoor, request: Request, _: IdempotencyKey = None
+) -> Response:
+    """Answer rows. Each answer is stored before it is sent. Give ids of your own to make repeats harmless:
+    where there are ids, they alone decide what is a repeat, and an ``Idempotency-Key`` adds nothing."""
+    return await answer(door, request, model, body)
+
+
+async def answer(door: Door, request: Request, model: str, body: PredictBody) -> Response:
+    """Answer a request for predictions, once for each ``Idempotency-Key`` if it names no ids."""
+    key = key_of(request) if body.all_ids is None else None
+    if key is None:
+        return _sent(await _predict(door, model, body, body.all_ids))
+    digest = digest_of(request, await request.body())
+    before = await door.idempotency.recall(request, key, digest)
+    if before is not None:
+        return before
+    seed = hashlib.sha256(f"{model}\0{key}\0{digest}".encode()).hexdigest()[:32]
+    ids = [f"{seed}-{i}" for i in range(len(body.all_rows))]
+    response = _sent(await _predict(door, model, body, ids))
+    return await door.idempotency.remember(request, key, digest, response)
+
+
+async def _predict(door: Door, model: str, body: PredictBody, ids: Sequence[str] | None) -> dict[str, Any]:
+    served = await door.runtime.served(model)
+    checked, outputs = await door.runtime.answer(served, body.all_rows)
+    keys = ids if ids is not None else [uuid.uuid4().hex for _ in outputs]
+    times = body.times(door.parts.clock.now())
+    events = [
+        NewEvent(EventKind.PREDICTION, at, key, _stored(served, features, output))
+        for at, key, features, output in zip(times, keys, checked.rows, outputs, strict=True)
+    ]
+    receipts = await door.writer.append(model, events, whole=ids is not None)
+    clashes = [(i, keys[i]) for i, receipt in enumerate(receipts) if receipt.status is Status.CONFLICT]
+    if clashes:
+        raise conflict(clashes)
+    told: dict[str, Any] = {
+        "model": model,
+        "predictions": [
+            _told(key, *_recorded(receipt, served.version, output))
+            for key, receipt, output in zip(keys, receipts, outputs, strict=True)
+        ],
+    }
+    if checked.ignored:
+        told["ignored_columns"] = dict(checked.ignored)
+    return told
+
+
+def _stored(served: Served, features: Mapping[str, Scalar], output: Output) -> dict[str, Any]:
+    return {
+        "features": features,
+        "value": output.value,
+        "probabilities": output.probabilities,
+        "version": served.version,
+    }
+
+
+def _recorded(receipt: Receipt, version: int, output: Output) -> tuple[int, Output]:
+    """What was recorded first for the id: a repeat gets the same answer, also from another version."""
+    if receipt.status is Status.DUPLICATE and isinstance(receipt.event, Prediction):
+        return receipt.event.version, receipt.event.output
+    return version, output
+
+
+def _told(key: str, version: int, output: Output) -> dict[str, Any]:
+    told: dict[str, Any] = {"id": key, "version": version, "value": output.value}
+    if output.probabilities is not None:
+        told["probabilities"] = output.probabilities
+    return told
+
+
+def _sent(body: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+@router.get("/predictions/{id}", response_model=RecordedPrediction, responses=documented(404))
+async def get_prediction(model: str, id: str, door: TheDoor) -> dict[str, Any]:
+    """One prediction as it was recorded."""
+    found = await run_in_threadpool(door.parts.log.find, model, [id])
+    prediction, label = found.get(id, (None, None))
+    if prediction is None:
+        raise NotFoundError(f"Model {model!r} has made no prediction with the id {id[:MAX_ID]!r}")
+    label = label or prediction.label
+    output = prediction.output
+    return {
+        "id": id,
+        "row": prediction.row,
+        "seq": prediction.seq,
+        "at": iso(prediction.at),
+        "version": prediction.version,
+        "features": dict(prediction.features),
+        "output": {"value": output.value, "probabilities": output.probabilities},
+        "label": label
+        and {"value": label.value, "at": iso(label.at), "seq": label.seq, "correction": label.correction},
+    }

@@ -1,0 +1,147 @@
+"""Errors over HTTP: ``application/problem+json`` (RFC 9457), one handler for each source of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from everlearn.errors import EverlearnError, Fault, InvalidError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemFault(BaseModel):
+    """One field at fault and what to do about it."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "/errors/schema",
+                "title": "Row does not fit the schema",
+                "status": 422,
+                "detail": "rows[0].age: 'old' is text: send a number",
+                "errors": [{"field": "rows[0].age", "message": "'old' is text: send a number"}],
+                "request_id": "0b8f5a3c1d7e4f0e9a51",
+            }
+        }
+    )
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemFault] | None = None
+    request_id: str
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route for the OpenAPI page: problems of these statuses."""
+    return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses}
+
+
+def problem(
+    request_id: str,
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    type_: str = "about:blank",
+    faults: Sequence[Fault] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """A problem as a response. 503 asks to come back in a second, 401 names the scheme."""
+    body: dict[str, Any] = {"type": type_, "title": title, "status": status, "detail": detail}
+    if faults:
+        body["errors"] = [{"field": fault.field, "message": fault.message} for fault in faults]
+    body["request_id"] = request_id
+    sent = dict(headers or {})
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        sent.setdefault("Retry-After", "1")
+    if status == HTTPStatus.UNAUTHORIZED:
+        sent.setdefault("WWW-Authenticate", "Bearer")
+    return Response(msgspec.json.encode(body), status_code=status, headers=sent, media_type=MEDIA_TYPE)
+
+
+def problem_of(request_id: str, error: EverlearnError) -> Response:
+    """An error of ours as a response. Of a broken artifact (500) only the kind is told."""
+    detail = error.detail
+    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        detail = "The server could not do this. Its log says why, under this request id."
+    return problem(request_id, error.status, error.title, detail, type_=error.type, faults=error.faults)
+
+
+def unexpected(request_id: str) -> Response:
+    """The answer to a fault of ours: it tells nothing but where to look."""
+    detail = "The server failed. Its log says why, under this request id."
+    return problem(request_id, 500, "Internal server error", detail, type_="/errors/internal")
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the middleware gave to a request."""
+    return str(request.scope.get("state", {}).get("request_id", ""))
+
+
+def field_of(location: Sequence[Any]) -> str:
+    """A validation location as a field name.
+
+    >>> field_of(("body", "rows", 3, "age")), field_of(("query", "limit")), field_of(("body", 17))
+    ('rows[3].age', 'limit', 'body')
+    """
+    if len(location) == 2 and location[0] == "body" and isinstance(location[1], int):
+        return "body"
+    name = ""
+    for part in location[1:]:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else str(part)
+    return name or str(location[0] if location else "body")
+
+
+def invalid(errors: Sequence[Any]) -> InvalidError:
+    """Pydantic's findings as one error with a fault a field; never with the values sent."""
+    faults = [Fault(field_of(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in errors[:100]]
+    more = f"; and {len(errors) - 100} more" if len(errors) > 100 else ""
+    listed = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:10])
+    return InvalidError((listed or "The request is not valid") + more, faults)
+
+
+async def on_everlearn(request: Request, error: Exception) -> Response:
+    """Every error that everlearn raises on purpose."""
+    assert isinstance(error, EverlearnError)
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        from loguru import logger
+
+        logger.error("{}: {}", type(error).__name__, error.detail)
+    return problem_of(request_id_of(request), error)
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """What FastAPI finds wrong with a request."""
+    assert isinstance(error, RequestValidationError)
+    return problem_of(request_id_of(request), invalid(error.errors()))
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    """What the framework refuses: unknown paths, wrong methods, bodies too large."""
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    headers = dict(error.headers or {})
+    return problem(request_id_of(request), error.status_code, title, str(error.detail), headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Put the handlers in place. Unexpected errors are the outermost middleware's."""
+    app.add_exception_handler(EverlearnError, on_everlearn)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)

@@ -1,0 +1,268 @@
+"""The served champions of this process, kept level with the store.
+
+The store is the authority for which version answers. A poll (one cheap query) notices a new champion;
+it is loaded and self-tested beside the old one, and then one reference is swapped. A request holds
+one such reference from its beginning to its end, so one version answers all of it. When a champion
+cannot be loaded, the version before it goes on answering, and the load is tried again with backoff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from loguru import logger
+
+from everlearn.api.instruments import Instruments
+from everlearn.api.parts import Parts
+from everlearn.errors import NotFoundError, UnavailableError
+from everlearn.features.schema import Checked, Schema
+from everlearn.predictor import Baseline, Predictor
+from everlearn.spec import ModelSpec
+from everlearn.types import Champion, Output, Row
+
+LONG = 0.005
+"""Seconds of CPU work from which on a request is answered in a thread, so that it holds up no other."""
+
+FRESH = 300.0
+"""Seconds after its last request for which a model at version 0 has its baseline kept fresh."""
+
+SPECS_EVERY = 2.0
+"""Seconds between looks at the specs, which other processes may change."""
+
+MAX_BACKOFF = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What answers for a model. ``version`` is older than ``champion.version`` while a load fails."""
+
+    spec: ModelSpec
+    schema: Schema
+    champion: Champion
+    version: int
+    predictor: Predictor | Baseline
+
+    def answer(self, rows: Sequence[Row]) -> tuple[Checked, list[Output]]:
+        """Check rows against the schema and answer them; raises SchemaError with every fault."""
+        checked = self.schema.check(rows)
+        return checked, self.predictor.predict(checked.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedLoad:
+    """A champion that could not be loaded: why, and when it is tried again (``time.monotonic``)."""
+
+    champion: Champion
+    attempts: int
+    retry_at: float
+    reason: str
+
+
+class Runtime:
+    """Keeps a :class:`Served` for every model. ``poll`` is how often it looks, in seconds.
+
+    :meth:`start` looks in a thread of its own until :meth:`stop`; without it, a request looks first
+    when the last look is older than ``poll``.
+    """
+
+    def __init__(self, parts: Parts, instruments: Instruments, *, poll: float = 0.2) -> None:
+        self._parts = parts
+        self._instruments = instruments
+        self._poll = poll
+        self._served: dict[str, Served] = {}
+        self._failed: dict[str, FailedLoad] = {}
+        self._cursors: dict[str, int] = {}
+        self._asked: dict[str, float] = {}
+        self._cost: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._looked = self._specs_read = float("-inf")
+        self.error: str | None = None
+
+    def start(self) -> None:
+        """Begin to follow the store."""
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._follow, name="champions", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; blocks until the thread has ended (a load in progress is waited for briefly)."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+            self._thread = None
+
+    @property
+    def failed(self) -> Mapping[str, FailedLoad]:
+        """Models whose champion could not be loaded, for now."""
+        return dict(self._failed)
+
+    async def served(self, model: str) -> Served:
+        """What answers for a model now; raises NotFoundError, or UnavailableError if nothing can be loaded."""
+        served, asked = self._served.get(model), self._asked.get(model, float("-inf"))
+        now = time.monotonic()
+        self._asked[model] = now
+        stale = self._thread is None and now - self._looked >= self._poll
+        if served is None or stale or (served.version == 0 and now - asked > FRESH):
+            served = await asyncio.to_thread(self.refresh, model)
+        return served
+
+    def refresh(self, model: str) -> Served:
+        """Look now, for one model; for a model that was just created, changed or asked for first."""
+        with self._lock:
+            try:
+                champion = self._parts.versions.champion(model)
+                spec = self._parts.models.get(model)
+            except NotFoundError:
+                self._forget(model)
+                raise
+            self._respec(model, spec)
+            self._keep(model, champion, spec)
+            served = self._served.get(model)
+        if served is None:
+            reason = self._failed[model].reason if model in self._failed else "it is not loaded yet"
+            raise UnavailableError(f"Model {model!r} cannot answer: {reason}")
+        return served
+
+    def forget(self, model: str) -> None:
+        """Drop a model that was deleted."""
+        with self._lock:
+            self._forget(model)
+
+    async def answer(self, served: Served, rows: Sequence[Row]) -> tuple[Checked, list[Output]]:
+        """Check and answer rows, in a thread if it is going to take long."""
+        model = served.spec.name
+        started = time.perf_counter()
+        if len(rows) * self._cost.get(model, LONG / 64) > LONG:
+            result = await asyncio.to_thread(served.answer, rows)
+        else:
+            result = served.answer(rows)
+        seconds = time.perf_counter() - started
+        self._cost[model] = seconds / max(1, len(rows))
+        self._instruments.predicted(len(rows), seconds)
+        return result
+
+    def look(self) -> None:
+        """Bring every model level with the store."""
+        champions = self._parts.versions.champions()
+        with self._lock:
+            for gone in self._served.keys() - champions.keys():
+                self._forget(gone)
+            if time.monotonic() - self._specs_read >= SPECS_EVERY:
+                self._read_specs()
+            for model, champion in champions.items():
+                self._keep(model, champion, None)
+            self._looked = time.monotonic()
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.look()
+                self.error = None
+            except Exception as error:  # the store may be down: what is loaded goes on answering
+                if self.error is None:
+                    logger.warning("The champions cannot be looked up: {}", error)
+                self.error = f"{type(error).__name__}: {error}"
+            self._stopping.wait(self._poll)
+
+    def _keep(self, model: str, champion: Champion, spec: ModelSpec | None) -> None:
+        served = self._served.get(model)
+        if served is not None and served.champion == champion and served.version == champion.version:
+            if champion.version == 0:
+                self._freshen(model, served)
+            return
+        failed = self._failed.get(model)
+        if failed and failed.champion == champion and served and time.monotonic() < failed.retry_at:
+            return
+        try:
+            spec = spec or (served.spec if served else self._parts.models.get(model))
+            self._served[model] = self._load(spec, champion, champion.version, champion.digest)
+        except Exception as error:
+            self._note(model, champion, error)
+            if served is None:
+                self._load_older(model, champion, spec)
+        else:
+            self._failed.pop(model, None)
+            self._instruments.swapped()
+            logger.info("{}: version {} answers (term {})", model, champion.version, champion.term)
+
+    def _load(self, spec: ModelSpec, champion: Champion, version: int, digest: str | None) -> Served:
+        predictor: Predictor | Baseline
+        if digest is None:
+            predictor = Baseline(self._majority(spec.name))
+        else:
+            predictor = Predictor.from_bundle(self._parts.artifacts.get(digest))
+            predictor.self_test()
+        return Served(spec, Schema.from_spec(spec), champion, version, predictor)
+
+    def _load_older(self, model: str, champion: Champion, spec: ModelSpec | None) -> None:
+        """With nothing loaded yet, the nearest ancestor that loads answers: no request fails for this."""
+        number: int | None = champion.version
+        while spec is not None and number is not None:
+            try:
+                version = self._parts.versions.get(model, number)
+                number = version.parent
+                if version.number != champion.version:
+                    self._served[model] = self._load(spec, champion, version.number, version.digest)
+                    logger.warning("{}: version {} answers instead of {}", model, version.number, champion.version)
+                    return
+            except NotFoundError:
+                if number == champion.version:
+                    return
+            except Exception as error:
+                logger.warning("{}: an older version does not load either: {}", model, error)
+
+    def _note(self, model: str, champion: Champion, error: Exception) -> None:
+        before = self._failed.get(model)
+        attempts = before.attempts + 1 if before and before.champion == champion else 1
+        wait = min(MAX_BACKOFF, self._poll * 2**attempts)
+        self._failed[model] = FailedLoad(champion, attempts, time.monotonic() + wait, f"{type(error).__name__}: {error}")
+        self._instruments.failed_load()
+        logger.error("{}: version {} cannot be loaded, next try in {:.1f} s: {}", model, champion.version, wait, error)
+
+    def _freshen(self, model: str, served: Served) -> None:
+        if time.monotonic() - self._asked.get(model, float("-inf")) > FRESH:
+            return
+        try:
+            baseline = Baseline(self._majority(model, known=self._cursors.get(model)))
+        except _Unchanged:
+            return
+        self._served[model] = replace(served, predictor=baseline)
+
+    def _majority(self, model: str, known: int | None = None) -> Output:
+        from everlearn.loop.drive import majority_of
+
+        checkpoint = self._parts.ledger.checkpoint(model)
+        if checkpoint.cursor == known:
+            raise _Unchanged
+        self._cursors[model] = checkpoint.cursor
+        return majority_of(checkpoint.state) if checkpoint.state else Output(None)
+
+    def _read_specs(self) -> None:
+        cursor: str | None = None
+        while True:
+            page = self._parts.models.list(cursor, 1000)
+            for spec in page.items:
+                self._respec(spec.name, spec)
+            cursor = page.next
+            if cursor is None:
+                break
+        self._specs_read = time.monotonic()
+
+    def _respec(self, model: str, spec: ModelSpec) -> None:
+        served = self._served.get(model)
+        if served is not None and served.spec != spec:
+            self._served[model] = replace(served, spec=spec, schema=Schema.from_spec(spec))
+
+    def _forget(self, model: str) -> None:
+        for known in (self._served, self._failed, self._cursors, self._asked, self._cost):
+            known.pop(model, None)  # type: ignore[attr-defined]
+
+
+class _Unchanged(Exception):
+    """The loop has taken in nothing since."""

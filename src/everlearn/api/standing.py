@@ -1,0 +1,43 @@
+"""Where a model stands: what several answers tell of it, read in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from everlearn.api.parts import Parts
+from everlearn.types import Champion, Head
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The head of a model's log, how far the loop has read it, the champion, and the scores there."""
+
+    head: Head
+    cursor: int
+    champion: Champion
+    scores: Mapping[str, Any]
+
+    @property
+    def performance(self) -> float | None:
+        """The champion's metric on the newest matured rows it answered, or all answered rows' if it is new."""
+        value = self.scores.get("champion", {}).get("value")
+        if value is None:
+            value = self.scores.get("served", {}).get("window", {}).get(self.scores.get("metric"))
+        return None if value is None else float(value)
+
+
+def standing(parts: Parts, model: str, champion: Champion | None = None) -> Standing:
+    """Read it; raises NotFoundError for an unknown model."""
+    champion = champion or parts.versions.champion(model)
+    checkpoint = parts.ledger.checkpoint(model)
+    return Standing(parts.log.head(model), checkpoint.cursor, champion, _scores(checkpoint.state))
+
+
+@lru_cache(maxsize=64)
+def _scores(state: bytes) -> Mapping[str, Any]:
+    from everlearn.loop.summary import summary
+
+    return summary(state)

@@ -1,0 +1,61 @@
+"""Times over HTTP: ISO 8601 in UTC going out, ISO 8601 or epoch seconds coming in."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+
+def iso(at: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC with microseconds.
+
+    >>> iso(0.25)
+    '1970-01-01T00:00:00.250000Z'
+    """
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def iso_or_none(at: float | None) -> str | None:
+    """The same, for a time that may not have come yet."""
+    return None if at is None else iso(at)
+
+
+def parse_time(value: Any) -> float:
+    """Seconds since the epoch from ISO 8601 text (UTC where it names no zone) or a number.
+
+    >>> parse_time("1970-01-01T00:01:00Z"), parse_time("60"), parse_time(60)
+    (60.0, 60.0, 60.0)
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a time is ISO 8601 text such as '2024-05-01T12:00:00Z', or seconds since 1970")  # noqa: TRY004
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = _from_iso(str(value))
+    if not math.isfinite(seconds) or not -62_135_596_800 <= seconds < 253_402_300_800:
+        raise ValueError("a time must lie in the years 1 to 9999")
+    return seconds
+
+
+def _from_iso(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is no time: write it as '2024-05-01T12:00:00Z'") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+Time = Annotated[
+    float,
+    BeforeValidator(parse_time),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
+]
+"""A time in a request: ISO 8601 text or seconds since the epoch; seconds once parsed."""
+
+IsoTime = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2024-05-01T12:00:00.000000Z"])]
+"""A time in an answer."""

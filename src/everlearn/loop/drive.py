@@ -1,0 +1,180 @@
+"""The live driver: one step of the fold in one transaction, and the jobs that it asks for.
+
+Works on ports alone, so the same code runs on SQLite, on PostgreSQL and in memory.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from everlearn import __version__
+from everlearn.errors import EverlearnError, FencedError, InvalidError, UnavailableError
+from everlearn.loop.engine import Engine
+from everlearn.loop.maturity import Waiting
+from everlearn.loop.state import dump, load, spec_of
+from everlearn.loop.training import Progress, Trained, examples_wanted, silent, train
+from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Versions
+from everlearn.predictor import Predictor
+from everlearn.spec import ModelSpec, parse_spec
+from everlearn.types import EventKind, Job, NewEvent, Step, Version
+
+MAX_ATTEMPTS = 3
+RETRY_SECONDS = 5.0
+
+
+class EngineCache:
+    """Engines of the models that advanced last, so that a step need not read the state back."""
+
+    def __init__(self, size: int = 64) -> None:
+        self._size = size
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+
+    def take(self, model: str, cursor: int) -> Engine | None:
+        """The model's engine, if it stands at this position. It must be given back after the commit."""
+        engine = self._engines.pop(model, None)
+        return engine if engine is not None and engine.state.cursor == cursor else None
+
+    def give(self, model: str, engine: Engine) -> None:
+        """Keep an engine whose state has been committed."""
+        self._engines[model] = engine
+        while len(self._engines) > self._size:
+            self._engines.popitem(last=False)
+
+
+def restore(model: str, log: Log, state: bytes) -> Engine:
+    """An engine at a stored state, with the labels that waited there read back from the log."""
+    loaded = load(state)
+    spec = spec_of(loaded)
+    waiting = Waiting(by_time=spec is not None and spec.horizon_seconds is not None)
+    mark = loaded.watermark
+    for label in log.pending(model, after_row=mark.floor, upto=loaded.cursor):
+        prediction = label.prediction
+        if prediction is not None and not mark.covers(prediction.row, prediction.at):
+            waiting.add(label)
+    return Engine(loaded, waiting, code=__version__)
+
+
+def advance_model(
+    model: str, log: Log, ledger: Ledger, limit: int = 1000, cache: EngineCache | None = None
+) -> int:
+    """Take in the next events of a model, in one transaction; how many there were.
+
+    Returns 0 when there is nothing to do, or when another worker took the same events first.
+    """
+    checkpoint = ledger.checkpoint(model)
+    events = log.read(model, checkpoint.cursor, limit)
+    if not events:
+        return 0
+    engine = cache.take(model, checkpoint.cursor) if cache else None
+    engine = engine or restore(model, log, checkpoint.state)
+    engine.run(events)
+    effects = engine.take()
+    step = Step(
+        checkpoint.cursor,
+        events[-1].seq,
+        dump(engine.state),
+        effects.decisions,
+        effects.jobs,
+        effects.promotions,
+        effects.refused,
+    )
+    if not ledger.commit(model, step):
+        return 0
+    if cache:
+        cache.give(model, engine)
+    return len(events)
+
+
+def run_job(
+    job: Job,
+    *,
+    log: Log,
+    versions: Versions,
+    jobs: Jobs,
+    artifacts: Artifacts,
+    clock: Clock,
+    progress: Progress = silent,
+) -> None:
+    """Do a leased job and record its outcome, or its failure. A lost lease ends it without a trace."""
+    try:
+        _finish(job, log, versions, jobs, artifacts, clock, progress)
+    except FencedError:
+        raise
+    except Exception as error:
+        transient = isinstance(error, (UnavailableError, OSError, MemoryError))
+        retry = transient and job.attempts < MAX_ATTEMPTS
+        words = error.detail if isinstance(error, EverlearnError) else f"{type(error).__name__}: {error}"
+        now = clock.now()
+        jobs.fail(job, words, now, now + RETRY_SECONDS * 2**job.attempts if retry else None)
+
+
+def _finish(
+    job: Job, log: Log, versions: Versions, jobs: Jobs, artifacts: Artifacts, clock: Clock, progress: Progress
+) -> None:
+    started = clock.now()
+    plan, spec = job.spec.arguments, parse_spec(job.spec.arguments["spec"])
+    trained = derive(job.spec.model, spec, plan, log, versions, artifacts, progress)
+    digest = artifacts.put(trained.predictor.bundle(trained.anchors))
+    result = result_of(trained, digest, servable(digest, artifacts))
+    now = clock.now()
+    version = Version(
+        model=job.spec.model,
+        number=job.spec.version,
+        parent=plan["champion"],
+        learner=spec.learner.name,
+        parameters=spec.learner.parameters,
+        learned_from=trained.learned_from,
+        learned_through=trained.learned_through,
+        learned_upto=trained.learned_upto,
+        rows=trained.rows,
+        digest=digest,
+        metrics={**result["evidence"], "seconds": now - started, "job": job.spec.id},
+        created_at=now,
+    )
+    body = {"job": job.spec.id, "version": job.spec.version, "result": result, "error": None}
+    jobs.finish(job, version, NewEvent(EventKind.OUTCOME, now, f"outcome:{job.spec.id}", body), now)
+
+
+def derive(
+    model: str,
+    spec: ModelSpec,
+    plan: Mapping[str, Any],
+    log: Log,
+    versions: Versions,
+    artifacts: Artifacts,
+    progress: Progress = silent,
+) -> Trained:
+    """Train what a plan says, from the log and the champion's artifact: repeatable at any later time."""
+    if plan["mode"] != "incremental" and plan["champion"] == 0:
+        champion = None
+    else:
+        digest = versions.get(model, plan["champion"]).digest
+        champion = Predictor.from_bundle(artifacts.get(digest)) if digest else None
+    wants = Predictor.new(spec).learner.wants
+    examples = log.examples(model, **examples_wanted(spec, plan, wants))
+    if not examples:
+        raise InvalidError("There is nothing new to learn from: send labels or load history")
+    return train(spec, plan, examples, champion, progress)
+
+
+def result_of(trained: Trained, digest: str | None, servable: bool) -> dict[str, Any]:
+    """The result of a job as its outcome event carries it."""
+    return {
+        "evidence": {**trained.evidence, "servable": servable},
+        "digest": digest,
+        "rows": trained.rows,
+        "learned_from": trained.learned_from,
+        "learned_through": trained.learned_through,
+        "learned_upto": trained.learned_upto,
+    }
+
+
+def servable(digest: str, artifacts: Artifacts) -> bool:
+    """Whether a stored version loads, and answers its anchors as it did when it was stored."""
+    try:
+        Predictor.from_bundle(artifacts.get(digest)).self_test()
+    except EverlearnError:
+        return False
+    return True

@@ -1,0 +1,195 @@
+"""Making a candidate and gathering the evidence on it: the work of a job, outside the fold.
+
+Pure: the same plan, examples and champion give the same candidate and the same evidence.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from everlearn.errors import InvalidError
+from everlearn.loop import gate
+from everlearn.loop.scores import Scored, score_row
+from everlearn.predictor import Baseline, Predictor
+from everlearn.spec import ModelSpec
+from everlearn.types import Example, Output, Row
+
+Progress = Callable[[float], None]
+
+
+def silent(share: float) -> None:
+    """The progress of work that nobody watches."""
+
+
+MOST_EXAMPLES = 200_000
+"""What a learner that wants everything gets at most, the newest."""
+
+
+class Answers(Protocol):
+    """Whatever answers rows: a predictor, or the baseline of version 0."""
+
+    def predict(self, rows: Sequence[Row]) -> list[Output]:
+        """One output a row."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A candidate, what it learned from, and how it compares with the champion on unseen rows."""
+
+    predictor: Predictor
+    evidence: Mapping[str, Any]
+    anchors: Sequence[Row]
+    learned_from: int
+    learned_through: int
+    learned_upto: int
+    rows: int
+
+
+def examples_wanted(spec: ModelSpec, plan: Mapping[str, Any], wants: int | None) -> dict[str, Any]:
+    """The arguments of ``Log.examples`` for a plan."""
+    if plan["mode"] == "incremental":
+        return {"upto": plan["upto"], "after": plan["learned_upto"]}
+    # Labels may be known of rows that are not mature yet: fetch that many more.
+    slack = spec.gate.holdout + max(spec.horizon_rows or 0, 1000)
+    return {"upto": plan["upto"], "newest": min(MOST_EXAMPLES, wants or MOST_EXAMPLES) + slack}
+
+
+def train(
+    spec: ModelSpec,
+    plan: Mapping[str, Any],
+    examples: Sequence[Example],
+    champion: Predictor | None,
+    progress: Progress = silent,
+) -> Trained:
+    """Carry out a plan of the loop. ``champion`` is ``None`` while the baseline answers.
+
+    Raises :class:`~everlearn.errors.InvalidError` if there is nothing to learn from.
+    """
+    if plan["mode"] == "incremental" and champion is not None:
+        return _learn_on(champion.copy(), spec, plan, examples, champion, progress)
+    examples = [e for e in examples if _mature(e, plan)] or examples
+    fresh = Predictor.new(spec)
+    if fresh.learner.incremental:
+        return _learn_on(fresh, spec, plan, examples[-MOST_EXAMPLES:], champion, progress)
+    return _learn_window(fresh, spec, plan, examples, champion, progress)
+
+
+def _mature(example: Example, plan: Mapping[str, Any]) -> bool:
+    return bool(example.row <= plan["matured_row"] or example.at <= plan["matured_at"])
+
+
+def _learn_window(
+    candidate: Predictor,
+    spec: ModelSpec,
+    plan: Mapping[str, Any],
+    examples: Sequence[Example],
+    champion: Predictor | None,
+    progress: Progress,
+) -> Trained:
+    """Learn the newest window but for the newest stretch, which both sides then answer unseen."""
+    unseen = _unseen(examples, plan, min(spec.gate.holdout, len(examples) // 3))
+    end = len(examples) - len(unseen)
+    wants = candidate.learner.wants or MOST_EXAMPLES
+    window = examples[max(0, end - wants) : end]
+    _need(window)
+    progress(0.1)
+    candidate.learn([e.features for e in window], [e.target for e in window])
+    progress(0.7)
+    answers = candidate.predict([e.features for e in unseen])
+    evidence = _evidence(spec, unseen, answers, champion or _majority(window, spec))
+    return Trained(
+        candidate,
+        evidence,
+        _rows(unseen or window),
+        window[0].order,
+        window[-1].order,
+        plan["upto"],
+        len(window),
+    )
+
+
+def _learn_on(
+    candidate: Predictor,
+    spec: ModelSpec,
+    plan: Mapping[str, Any],
+    examples: Sequence[Example],
+    champion: Predictor | None,
+    progress: Progress,
+) -> Trained:
+    """Go on learning in the order in which labels came, and answer the newest stretch on the way.
+
+    Each row is answered with just the labels that were known when it was asked, so the evidence is
+    what this learner would have served (test-then-train under the stream's own label delay).
+    """
+    _need(examples)
+    unseen = _unseen(examples, plan, max(spec.gate.holdout, 1))
+    arrivals, learned = sorted(examples, key=lambda e: e.known), 0
+    answers: list[Output] = []
+    for done, example in enumerate(unseen):
+        learned = _learn_before(candidate, arrivals, learned, example.order)
+        answers += candidate.predict([example.features])
+        progress(0.9 * done / len(unseen))
+    _learn_before(candidate, arrivals, learned, plan["upto"] + 1)
+    evidence = _evidence(spec, unseen, answers, champion or _majority(examples, spec))
+    through = max(plan["learned_through"], max(e.order for e in examples))
+    return Trained(
+        candidate,
+        evidence,
+        _rows(unseen or examples),
+        examples[0].order,
+        through,
+        plan["upto"],
+        len(examples),
+    )
+
+
+def _learn_before(candidate: Predictor, arrivals: Sequence[Example], learned: int, position: int) -> int:
+    """Learn the arrivals that were known before a position, from index ``learned`` on; the next index."""
+    end = bisect_left(arrivals, position, lo=learned, key=lambda e: e.known)
+    new = arrivals[learned:end]
+    if new:
+        candidate.learn([e.features for e in new], [e.target for e in new])
+    return end
+
+
+def _unseen(examples: Sequence[Example], plan: Mapping[str, Any], most: int) -> Sequence[Example]:
+    """The newest examples, at most so many, that the champion has not learned from."""
+    newest = examples[len(examples) - most :] if most else []
+    return [e for e in newest if e.order > plan["learned_through"]]
+
+
+def _evidence(
+    spec: ModelSpec, unseen: Sequence[Example], answers: Sequence[Output], champion: Answers
+) -> dict[str, Any]:
+    old = champion.predict([e.features for e in unseen]) if unseen else []
+    return gate.compare(_scored(unseen, old), _scored(unseen, answers), spec.metric or "", spec.task)
+
+
+def _scored(examples: Sequence[Example], outputs: Sequence[Output]) -> list[Scored]:
+    return [
+        score_row(e.row, 0, e.target, output, None, None) for e, output in zip(examples, outputs, strict=True)
+    ]
+
+
+def _majority(examples: Sequence[Example], spec: ModelSpec) -> Baseline:
+    """What version 0 would answer after these examples: their most frequent class, or their mean."""
+    targets = [e.target for e in examples]
+    if spec.task == "regression":
+        return Baseline(Output(sum(float(target or 0.0) for target in targets) / len(targets)))
+    return Baseline(Output(Counter(targets).most_common(1)[0][0]))
+
+
+def _need(examples: Sequence[Example]) -> None:
+    if len(examples) < 2:
+        raise InvalidError(
+            f"{len(examples)} labelled examples are too few to learn from: send labels or load history"
+        )
+
+
+def _rows(examples: Sequence[Example]) -> list[Row]:
+    return [e.features for e in examples[-20:]]

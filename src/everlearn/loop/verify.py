@@ -1,0 +1,119 @@
+"""The proof of a record: the same log gives the same decisions, and the same versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from everlearn.loop.drive import derive, result_of
+from everlearn.loop.engine import Engine
+from everlearn.loop.state import LoopState
+from everlearn.loop.training import Progress, silent
+from everlearn.ports import Artifacts, Ledger, Log, Versions
+from everlearn.spec import parse_spec
+from everlearn.types import Decision, Event, JobSpec, Outcome
+
+BATCH = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a verification found. ``differences`` says, for people, what is not as recorded."""
+
+    identical: bool
+    events: int
+    decisions: int
+    artifacts_checked: int
+    differences: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as JSON values."""
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {**found, "differences": list(self.differences)}
+
+
+def verify(
+    model: str,
+    *,
+    log: Log,
+    ledger: Ledger,
+    versions: Versions,
+    artifacts: Artifacts,
+    retrain: bool = True,
+    progress: Progress = silent,
+) -> Verification:
+    """Fold the recorded log of a model again and compare every decision with the ledger.
+
+    With ``retrain`` every version is trained again from the log as well, and its evidence and digest
+    are compared with what its job reported. Takes the log as far as the loop had read it.
+    """
+    upto = ledger.checkpoint(model).cursor
+    recorded = {decision.number: decision for decision in _recorded(ledger, model)}
+    engine, differences, checked = Engine(LoopState()), list[str](), 0
+    jobs: dict[str, JobSpec] = {}
+    derived = 0
+    for event in _events(log, model, upto):
+        engine.step(event)
+        if retrain and isinstance(event, Outcome) and event.error is None and event.job in jobs:
+            checked += 1
+            differences += _retrained(jobs.pop(event.job), event, log, versions, artifacts)
+        effects = engine.take()
+        jobs |= {job.id: job for job in effects.jobs}
+        for decision in effects.decisions:
+            derived += 1
+            differences += _compared(decision, recorded.pop(decision.number, None))
+        if event.seq % 500 == 0:
+            progress(event.seq / max(1, upto))
+    differences += [f"decision {number} is recorded, but was not made again" for number in sorted(recorded)]
+    progress(1.0)
+    return Verification(not differences, upto, derived, checked, tuple(differences))
+
+
+def _events(log: Log, model: str, upto: int) -> Iterator[Event]:
+    cursor = 0
+    while cursor < upto and (batch := log.read(model, cursor, min(BATCH, upto - cursor))):
+        yield from batch
+        cursor = batch[-1].seq
+
+
+def _recorded(ledger: Ledger, model: str) -> Iterator[Decision]:
+    cursor: str | None = None
+    while True:
+        page = ledger.decisions(model, cursor, 1000)
+        yield from page.items
+        if page.next is None:
+            return
+        cursor = page.next
+
+
+def _compared(made: Decision, recorded: Decision | None) -> list[str]:
+    if recorded is None:
+        return [
+            f"decision {made.number} ({made.kind}, position {made.seq}) was made again, but is not recorded"
+        ]
+    return [
+        f"decision {made.number}: {name} is recorded as {_json(was)}, and made again as {_json(now)}"
+        for name in ("seq", "at", "kind", "reason", "version", "evidence")
+        if _json(was := getattr(recorded, name)) != _json(now := getattr(made, name))
+    ]
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value, order="deterministic").decode()
+
+
+def _retrained(
+    job: JobSpec, outcome: Outcome, log: Log, versions: Versions, artifacts: Artifacts
+) -> list[str]:
+    trained = derive(job.model, parse_spec(job.arguments["spec"]), job.arguments, log, versions, artifacts)
+    digest = artifacts.put(trained.predictor.bundle(trained.anchors))
+    result = result_of(trained, digest, bool(outcome.result["evidence"].get("servable", True)))
+    return [
+        f"version {job.version}: {name} was reported as {_json(outcome.result.get(name))}, "
+        f"and comes out as {_json(result[name])}"
+        for name in result
+        if _json(outcome.result.get(name)) != _json(result[name])
+    ]

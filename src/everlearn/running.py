@@ -1,0 +1,138 @@
+"""The one running server of a data folder: its lock, its socket, and the note of where it answers."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from everlearn.errors import ConflictError, InvalidError
+from everlearn.processes import pid_lives
+
+RELEASE_SECONDS = 6.0
+BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the server of a data folder answers."""
+
+    url: str
+    pid: int
+    started_at: float
+
+
+class DataLock:
+    """Holds a data folder for this process; the kernel lets go of it however the process ends.
+
+    Raises ConflictError on entry when another process holds it.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> DataLock:
+        import fcntl
+
+        file = (self._data / "lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise ConflictError(self._taken()) from None
+        self._file = file
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _taken(self) -> str:
+        server = read_server(self._data)
+        where = f" at {server.url} (process {server.pid})" if server else ""
+        return (
+            f"everlearn is running on {self._data} already{where}: use it, stop it, "
+            "or start another with --data OTHER_FOLDER"
+        )
+
+
+def is_locked(data: Path) -> bool:
+    """Whether a server runs on this data folder; changes nothing."""
+    import fcntl
+
+    try:
+        with (data / "lock").open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def bind(host: str, port: int, data: Path) -> socket.socket:
+    """A listening socket. Raises ConflictError when the port is in use, InvalidError for a bad address.
+
+    When the port is still held by what a killed supervisor of the same data folder left, waits for
+    those processes to end.
+    """
+    before = read_server(data)
+    leftovers = before is not None and before.url.endswith(f":{port}") and not pid_lives(before.pid)
+    deadline = time.monotonic() + (RELEASE_SECONDS if leftovers else 0.0)
+    while True:
+        try:
+            return _listen(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise InvalidError(
+                    f"Cannot listen on {host} port {port}: {error.strerror or error}; "
+                    "use another --host or --port"
+                ) from None
+            if time.monotonic() >= deadline:
+                raise ConflictError(
+                    f"Port {port} on {host} is in use by another program: stop it, or use --port {port + 1}"
+                ) from None
+        time.sleep(0.1)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+def url_of(listener: socket.socket) -> str:
+    """The URL at which a local caller reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def record_server(data: Path, url: str) -> None:
+    """Note where this process's server answers, for other commands on the same folder."""
+    draft = data / f".server-{os.getpid()}.json"
+    note = {"url": url, "pid": os.getpid(), "started_at": time.time()}
+    draft.write_text(json.dumps(note) + "\n", encoding="utf-8")
+    draft.replace(data / "server.json")
+
+
+def forget_server(data: Path) -> None:
+    """Remove the note, if it is of this process."""
+    server = read_server(data)
+    if server is not None and server.pid == os.getpid():
+        (data / "server.json").unlink(missing_ok=True)
+
+
+def read_server(data: Path) -> Server | None:
+    """Where the server of a data folder answers, or answered; ``None`` without a (readable) note."""
+    try:
+        note: dict[str, Any] = json.loads((data / "server.json").read_text(encoding="utf-8"))
+        return Server(str(note["url"]), int(note["pid"]), float(note["started_at"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

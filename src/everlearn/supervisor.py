@@ -1,0 +1,322 @@
+"""``everlearn up``: one installation as a family of processes that start, restart and stop together.
+
+The supervisor binds the listening socket itself and hands it to the API processes, so while one of
+them is restarted, callers wait in the socket's queue instead of being refused. A child that dies is
+started again, with growing pauses if it keeps dying; a supervisor that dies takes its children along,
+even by ``kill -9`` (see :func:`everlearn.processes.die_with_parent`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import IO, Protocol
+
+from everlearn import __version__
+from everlearn.errors import UnavailableError
+from everlearn.processes import PARENT, stop_on_signals
+from everlearn.running import DataLock, bind, forget_server, record_server, url_of
+from everlearn.wiring import Installation
+
+LISTEN_FD = "EVERLEARN_LISTEN_FD"
+POLL_SECONDS = 0.1
+STOP_SECONDS = 4.0
+READY_SECONDS = 120.0
+STEADY_SECONDS = 30.0
+MAX_PAUSE = 30.0
+MAX_DEATHS_BEFORE_READY = 5
+
+
+class Say(Protocol):
+    """Tells the operator something: ``text`` to people, ``event`` and ``facts`` to programs."""
+
+    def __call__(self, event: str, text: str, **facts: object) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A process to keep running: its name, the module that it runs, and its own variables."""
+
+    name: str
+    module: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    arguments: Sequence[str] = ()
+
+
+class Child:
+    """One part and the process that runs it now."""
+
+    def __init__(
+        self, part: Part, environment: Mapping[str, str], fd: int | None, output: IO[bytes] | None
+    ) -> None:
+        self.part = part
+        self._environment = {**environment, **part.environment}
+        self._fd, self._output = fd, output
+        self.process: subprocess.Popen[bytes] | None = None
+        self.deaths = 0
+        self.due = 0.0
+        self._started = 0.0
+
+    def start(self) -> None:
+        """Start the process. Call from the main thread alone: children are bound to the thread's life."""
+        command = [sys.executable, "-m", self.part.module, *self.part.arguments]
+        self.process = subprocess.Popen(  # noqa: S603 - our own modules
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            pass_fds=() if self._fd is None else (self._fd,),
+            process_group=0,  # Ctrl-C on the terminal reaches the supervisor alone, which stops them in order
+        )
+        self._started = time.monotonic()
+
+    def died(self) -> str | None:
+        """How it ended, once for each death, having set when it is due again; ``None`` while it lives."""
+        if self.process is None or (code := self.process.poll()) is None:
+            return None
+        now = time.monotonic()
+        if now - self._started > STEADY_SECONDS:
+            self.deaths = 0
+        pause = 0.0 if self.deaths == 0 else min(0.25 * 2.0**self.deaths, MAX_PAUSE)
+        self.deaths += 1
+        self.due = now + pause
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        text = f"{self.part.name} (process {self.process.pid}) {how}; starting it again in {pause:.1f} s"
+        self.process = None
+        return text
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; returns whether it has ended."""
+        if self.process is None:
+            return True
+        try:
+            self.process.wait(max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+class Supervisor:
+    """Runs an installation until it is told to stop."""
+
+    def __init__(
+        self, installation: Installation, say: Say, *, demo: bool = False, demo_json: bool = False
+    ) -> None:
+        self._installation, self._settings = installation, installation.settings
+        self._say = say
+        self._demo, self._demo_json = demo, demo_json
+        self._stop = threading.Event()
+        self._children: list[Child] = []
+        self._url = ""
+
+    def stop(self) -> None:
+        """Ask it to stop; callable from a signal handler. Asked twice, children are not waited for."""
+        if self._stop.is_set():
+            for child in self._children:
+                child.signal(signal.SIGKILL)
+        self._stop.set()
+
+    def run(self) -> None:
+        """Start everything, keep it running, and stop it cleanly.
+
+        Raises ConflictError when the data folder or the port is in use, and UnavailableError when a
+        process cannot start.
+        """
+        started = time.monotonic()
+        data = self._settings.data
+        key, is_new = self._installation.prepare()
+        with DataLock(data), bind(self._settings.host, self._settings.port, data) as listener:
+            self._url = url_of(listener)
+            self._announce(key if is_new else None)
+            self._installation.migrate()
+            stop_on_signals(self.stop)
+            signal.signal(signal.SIGHUP, lambda *_: self.stop())
+            with self._output() as output:
+                self._children = self._family(listener, output)
+                try:
+                    self._keep_running(started, key)
+                finally:
+                    self._stop_all()
+                    forget_server(data)
+        self._say("stopped", "stopped")
+
+    def _keep_running(self, started: float, key: str) -> None:
+        for child in self._children:
+            child.start()
+        self._await_ready()
+        if self._stop.is_set():
+            return
+        record_server(self._settings.data, self._url)
+        seconds = time.monotonic() - started
+        self._say("ready", f"ready in {seconds:.1f} s; stop with Ctrl-C", url=self._url, pid=os.getpid())
+        player = self._play(key) if self._demo else None
+        while not self._stop.wait(POLL_SECONDS):
+            self._revive()
+            if player is not None and player.poll() is not None:
+                self._demo_over(player.returncode)
+                player = None
+        if player is not None:
+            player.terminate()
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        next_probe = 0.0
+        while not self._stop.wait(POLL_SECONDS):
+            self._revive()
+            self._give_up_on_the_dying()
+            if time.monotonic() >= next_probe:
+                if is_ready(self._url):
+                    return
+                next_probe = time.monotonic() + 0.2
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"The API did not get ready within {READY_SECONDS:.0f} s{self._where_logs()}: "
+                    "run 'everlearn doctor' for what is missing"
+                )
+
+    def _give_up_on_the_dying(self) -> None:
+        for child in self._children:
+            if child.deaths >= MAX_DEATHS_BEFORE_READY:
+                raise UnavailableError(
+                    f"The {child.part.name} process cannot start: "
+                    f"it died {child.deaths} times{self._where_logs()}"
+                )
+
+    def _revive(self) -> None:
+        for child in self._children:
+            if (text := child.died()) is not None:
+                self._say("restart", text, part=child.part.name, deaths=child.deaths)
+            if child.process is None and time.monotonic() >= child.due and not self._stop.is_set():
+                child.start()
+
+    def _stop_all(self) -> None:
+        self._stop.set()
+        for child in self._children:
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in self._children:
+            if not child.wait(deadline - time.monotonic()):
+                child.signal(signal.SIGKILL)
+                child.wait(1.0)
+
+    def _family(self, listener: socket.socket, output: IO[bytes] | None) -> list[Child]:
+        settings = self._settings
+        environment = {**os.environ, **settings.environment(), PARENT: str(os.getpid())}
+        listener.set_inheritable(True)
+        handed = {LISTEN_FD: str(listener.fileno())}
+        if settings.workers > 1:
+            metrics = settings.data.absolute() / "metrics"
+            shutil.rmtree(metrics, ignore_errors=True)
+            metrics.mkdir()
+            handed["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+        names = ["api"] if settings.workers == 1 else [f"api-{i + 1}" for i in range(settings.workers)]
+        family = [
+            Child(Part(n, "everlearn.api.serve", handed), environment, listener.fileno(), output)
+            for n in names
+        ]
+        others = [Part("worker", "everlearn.worker"), Part("scheduler", "everlearn.scheduler")]
+        if self._installation.mirrors:
+            others.append(Part("mirror", "everlearn.mirror"))
+        return family + [Child(part, environment, None, output) for part in others]
+
+    def _output(self) -> _Output:
+        return _Output(self._settings.data / "everlearn.log" if self._demo else None)
+
+    def _where_logs(self) -> str:
+        return f"; its log is in {self._settings.data / 'everlearn.log'}" if self._demo else ", see above"
+
+    def _play(self, key: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "EVERLEARN_URL": self._url, "EVERLEARN_API_KEY": key}
+        arguments = ["--json"] if self._demo_json else []
+        return subprocess.Popen([sys.executable, "-m", "everlearn.demo", *arguments], env=environment)  # noqa: S603
+
+    def _demo_over(self, code: int) -> None:
+        if code == 0:
+            text = f"the demo is over; the server goes on at {self._url}; stop with Ctrl-C"
+        else:
+            text = (
+                f"the demo ended with exit code {code}; the server goes on at {self._url}; stop with Ctrl-C"
+            )
+        self._say("demo", text, exit_code=code)
+
+    def _announce(self, new_key: str | None) -> None:
+        settings = self._settings
+        self._say(
+            "start", f"everlearn {__version__}", version=__version__, pid=os.getpid(), data=str(settings.data)
+        )
+        self._say("api", f"  API     {self._url}", url=self._url)
+        self._say("docs", f"  docs    {self._url}/docs", url=f"{self._url}/docs")
+        if new_key is not None:
+            path = settings.key_path
+            self._say(
+                "key",
+                f"  key     {new_key}  (shown this once; it stands in {path})",
+                key=new_key,
+                path=str(path),
+            )
+        elif settings.api_key is not None:
+            self._say("key", "  key     from EVERLEARN_API_KEY")
+        else:
+            self._say("key", f"  key     in {settings.key_path}", path=str(settings.key_path))
+        self._say(
+            "mlflow",
+            f"  MLflow  {self._mlflow_hint()}",
+            uri=settings.mlflow_uri if self._installation.mirrors else None,
+        )
+        if self._demo:
+            log = settings.data / "everlearn.log"
+            self._say("log", f"  log     {log}", path=str(log))
+
+    def _mlflow_hint(self) -> str:
+        uri = self._settings.mlflow_uri
+        if uri is None:
+            return "off"
+        if not self._installation.mirrors:
+            return "not installed: pip install 'everlearn[mlflow]'"
+        return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
+
+
+class _Output:
+    """Where children write: a file, or what the supervisor itself writes to."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> IO[bytes] | None:
+        if self._path is not None:
+            self._file = self._path.open("ab")
+        return self._file
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def is_ready(url: str, seconds: float = 2.0) -> bool:
+    """Whether the API at a URL says that it is ready."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    connection = HTTPConnection(host.strip("[]"), int(port), timeout=seconds)
+    try:
+        connection.request("GET", "/v1/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,135 @@
+"""Where settings become adapters: the one place that reads settings and builds what they ask for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from everlearn.config import Settings, make_key, read_key
+from everlearn.config import describe as describe_settings
+from everlearn.errors import InvalidError
+
+__all__ = ["Installation", "describe_settings"]
+
+if TYPE_CHECKING:
+    from everlearn.adapters.artifacts import FolderArtifacts
+    from everlearn.adapters.clock import SystemClock
+    from everlearn.adapters.sql import SqlStore
+    from everlearn.ports import Jobs, Ledger, Log, Models, Outbox, Registry, Versions
+
+
+class Installation:
+    """The parts of one installation, each built when it is first asked for.
+
+    >>> from everlearn.config import Settings
+    >>> Installation(Settings(port=9000)).settings.port
+    9000
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Installation:
+        """The installation that the environment describes; see :meth:`Settings.load`."""
+        return cls(Settings.load(**overrides))
+
+    @cached_property
+    def clock(self) -> SystemClock:
+        """The wall clock."""
+        from everlearn.adapters.clock import SystemClock
+
+        return SystemClock()
+
+    @cached_property
+    def store(self) -> SqlStore:
+        """The database; connects when first used."""
+        from everlearn.adapters.sql import SqlStore
+
+        return SqlStore(self.settings.database)
+
+    @property
+    def models(self) -> Models:
+        """The models."""
+        return self.store.models
+
+    @property
+    def log(self) -> Log:
+        """The log."""
+        return self.store.log
+
+    @property
+    def versions(self) -> Versions:
+        """The versions."""
+        return self.store.versions
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        return self.store.ledger
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs."""
+        return self.store.jobs
+
+    @property
+    def outbox(self) -> Outbox:
+        """The outbox."""
+        return self.store.outbox
+
+    @cached_property
+    def artifacts(self) -> FolderArtifacts:
+        """The stored versions."""
+        from everlearn.adapters.artifacts import FolderArtifacts
+
+        return FolderArtifacts(self.settings.artifacts_folder)
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether there is an MLflow to mirror to; imports nothing."""
+        return self.settings.mlflow_uri is not None and find_spec("mlflow") is not None
+
+    @cached_property
+    def registry(self) -> Registry | None:
+        """The MLflow mirror, or ``None`` when it is off or MLflow is not installed. Slow to import."""
+        uri = self.settings.mlflow_uri
+        if uri is None or not self.mirrors:
+            return None
+        from everlearn.adapters.mlflow import MlflowRegistry
+
+        embedded = self.settings.mlflow_tracking_uri is None
+        return MlflowRegistry(
+            uri,
+            models=self.models,
+            versions=self.versions,
+            ledger=self.ledger,
+            artifacts=self.artifacts,
+            artifact_root=str(self.settings.data.absolute() / "mlartifacts") if embedded else None,
+        )
+
+    @property
+    def api_key(self) -> str:
+        """The API key; raises InvalidError if none was made yet."""
+        key = read_key(self.settings)
+        if key is None:
+            raise InvalidError(
+                f"There is no API key in {self.settings.key_path}: run 'everlearn up', which makes one, "
+                "or set EVERLEARN_API_KEY"
+            )
+        return key
+
+    def prepare(self) -> tuple[str, bool]:
+        """Make the data folder and the key; returns the key and whether it is new."""
+        self.settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return make_key(self.settings)
+
+    def migrate(self) -> None:
+        """Bring the database to the newest schema."""
+        self.store.migrate()
+
+    def close(self) -> None:
+        """Give back connections."""
+        if "store" in self.__dict__:
+            self.store.close()
