@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,3 +137,16 @@ def read_server(data: Path) -> Server | None:
         return Server(str(note["url"]), int(note["pid"]), float(note["started_at"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def is_ready(url: str, seconds: float = 2.0) -> bool:
+    """Whether the API at a URL says that it is ready."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    connection = HTTPConnection(host.strip("[]"), int(port), timeout=seconds)
+    try:
+        connection.request("GET", "/v1/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

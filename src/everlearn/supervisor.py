@@ -18,14 +18,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Protocol
 
 from everlearn import __version__
 from everlearn.errors import UnavailableError
 from everlearn.processes import PARENT, stop_on_signals
-from everlearn.running import DataLock, bind, forget_server, record_server, url_of
+from everlearn.running import DataLock, bind, forget_server, is_ready, record_server, url_of
 from everlearn.wiring import Installation
 
 LISTEN_FD = "EVERLEARN_LISTEN_FD"
@@ -307,16 +306,3 @@ class _Output:
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
-
-
-def is_ready(url: str, seconds: float = 2.0) -> bool:
-    """Whether the API at a URL says that it is ready."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    connection = HTTPConnection(host.strip("[]"), int(port), timeout=seconds)
-    try:
-        connection.request("GET", "/v1/health/ready")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()

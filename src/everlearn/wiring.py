@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.config import Settings, make_key, read_key
 from everlearn.config import describe as describe_settings
-from everlearn.errors import InvalidError
+from everlearn.errors import InvalidError, NotFoundError
 
-__all__ = ["Installation", "describe_settings"]
+__all__ = ["Installation", "describe_settings", "model_names"]
 
 if TYPE_CHECKING:
     from everlearn.adapters.artifacts import FolderArtifacts
@@ -47,7 +47,7 @@ class Installation:
         """The database; connects when first used."""
         from everlearn.adapters.sql import SqlStore
 
-        return SqlStore(self.settings.database)
+        return SqlStore(self.settings.database, synchronous=self.settings.database_synchronous)
 
     @property
     def models(self) -> Models:
@@ -129,7 +129,32 @@ class Installation:
         """Bring the database to the newest schema."""
         self.store.migrate()
 
+    def require_database(self) -> None:
+        """Raise NotFoundError where no installation is, instead of making an empty database there."""
+        settings = self.settings
+        if settings.database_url is None and not (settings.data / "everlearn.db").is_file():
+            raise NotFoundError(
+                f"There is no installation in {settings.data}: name its folder with --data, "
+                "or start one with 'everlearn up'"
+            )
+
+    def model_names(self) -> list[str]:
+        """The names of all models."""
+        return model_names(self.models)
+
     def close(self) -> None:
         """Give back connections."""
         if "store" in self.__dict__:
             self.store.close()
+
+
+def model_names(models: Models) -> list[str]:
+    """The names of all models, read page by page."""
+    names: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = models.list(cursor, 1000)
+        names.extend(spec.name for spec in page.items)
+        cursor = page.next
+        if cursor is None:
+            return names

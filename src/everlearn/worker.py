@@ -26,6 +26,7 @@ from everlearn.loop import drive
 from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Models, Versions
 from everlearn.processes import die_with_parent, identity, is_dead, stop_on_signals
 from everlearn.types import Job, JobState
+from everlearn.wiring import model_names
 
 WARM = ("sklearn.ensemble", "sklearn.linear_model", "skops.io", "safetensors.numpy")
 BATCH = 1000
@@ -221,7 +222,7 @@ class JobRunner:
     def adopt_orphans(self) -> int:
         """Give back the jobs of dead workers of this host without waiting for their leases to run out."""
         found = 0
-        for model in _names(self._parts.models):
+        for model in model_names(self._parts.models):
             for job in self._parts.jobs.list(model, limit=10).items:
                 if job.state is JobState.RUNNING and job.owner != self._owner and is_dead(job.owner):
                     self._fail(job, "the worker died", 0.0)
@@ -288,17 +289,6 @@ class Worker:
             trouble.succeeded("jobs")
             if not busy:
                 self._stop.wait(self._poll)
-
-
-def _names(models: Models) -> list[str]:
-    names: list[str] = []
-    cursor: str | None = None
-    while True:
-        page = models.list(cursor, 1000)
-        names.extend(spec.name for spec in page.items)
-        cursor = page.next
-        if cursor is None:
-            return names
 
 
 def _report(error: Exception, what: str) -> None:

@@ -62,7 +62,7 @@ class FolderArtifacts:
         except OSError as error:
             reason = error.strerror or str(error)
             raise UnavailableError(
-                f"The bundle could not be stored in {self.root}: {reason}. Make room there, or make it writable"
+                f"The bundle could not be stored in {self.root}: {reason}. Make room, or make it writable"
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

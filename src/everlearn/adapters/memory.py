@@ -238,7 +238,10 @@ class MemoryLedger:
             if kept.checkpoint.cursor != step.before:
                 return False
             champions, versions = _promoted(model, kept, step)
-            self._check_new(model, kept, step)
+            rules.check_step(model, step, kept.decisions[-1].number if kept.decisions else 0)
+            for spec in step.jobs:
+                if spec.id in self._data.jobs:
+                    raise rules.known_job(spec.id)
             kept.champions, kept.versions = champions, versions
             kept.checkpoint = Checkpoint(step.cursor, step.state)
             kept.decisions.extend(step.decisions)
@@ -248,16 +251,6 @@ class MemoryLedger:
             for promotion in step.promotions:
                 self._data.tell(model, rules.champion_message(model, promotion))
             return True
-
-    def _check_new(self, model: str, kept: _Model, step: Step) -> None:
-        """Nothing is written that is there already, as a database's keys would have it."""
-        last = kept.decisions[-1].number if kept.decisions else 0
-        numbers = [decision.number for decision in step.decisions]
-        if numbers != sorted(set(numbers)) or (numbers and numbers[0] <= last):
-            raise ConflictError(f"Model {model!r} has decisions up to {last}: number new ones after that.")
-        ids = [job.id for job in step.jobs]
-        if len(set(ids)) < len(ids) or not self._data.jobs.keys().isdisjoint(ids):
-            raise ConflictError(f"Model {model!r} has one of the jobs {ids} already: give new ones new ids.")
 
     def decisions(
         self, model: str, cursor: str | None = None, limit: int = 100, kind: str | None = None
@@ -344,7 +337,7 @@ class MemoryJobs:
 
     def finish(self, job: Job, version: Version, outcome: NewEvent, now: float) -> Outcome:
         """See the port."""
-        rules.check_events([outcome])
+        rules.check_outcome(outcome)
         with self._data.lock:
             held = self._held(job)
             model = self._data.model(held.spec.model)

@@ -42,7 +42,7 @@ class Pyfunc:
         self._columns = output_columns(predictor)
 
     def predict(self, data: Any) -> pd.DataFrame:
-        """Answers for the rows of a frame (or of what makes one); raises SchemaError for rows that do not fit."""
+        """Answers for the rows of a frame, or of what makes one; raises SchemaError if they do not fit."""
         import pandas as pd
 
         frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)

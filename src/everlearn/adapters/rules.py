@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
-from everlearn.errors import Fault, FencedError, InvalidError, NotFoundError
+from everlearn.errors import ConflictError, Fault, FencedError, InvalidError, NotFoundError
 from everlearn.spec import ModelSpec
-from everlearn.types import EventKind, NewEvent, Page, Promotion, Row, Scalar, Version, VersionState
+from everlearn.types import EventKind, NewEvent, Page, Promotion, Row, Scalar, Step, Version, VersionState
 
 MAX_KEY = 400
 """Longest id or idempotency key, in characters."""
@@ -172,6 +173,16 @@ def not_yet(model: str, at: float) -> NotFoundError:
     return NotFoundError(f"Model {model!r} did not exist at {at}: ask for a later time.")
 
 
+def taken_name(model: str) -> ConflictError:
+    """The error for a second model of a name."""
+    return ConflictError(f"There is a model {model!r} already: choose another name, or update it.")
+
+
+def known_job(job: str) -> ConflictError:
+    """The error for a second job of an id."""
+    return ConflictError(f"There is a job {job!r} already: a step was written twice.")
+
+
 def lost_lease(job: str) -> FencedError:
     """The error for a worker whose job went to another, was cancelled, or is gone."""
     return FencedError(f"Job {job!r} is no longer this worker's: drop its result and lease another.")
@@ -183,6 +194,25 @@ def lost_race(model: str, promotion: Promotion, version: int, term: int) -> Fenc
         f"Model {model!r} is at version {version}, term {term}, and not at version {promotion.expected}, "
         f"term {promotion.term}: read the champion and decide again."
     )
+
+
+def check_step(model: str, step: Step, last: int) -> None:
+    """Raise ConflictError unless the step's decisions are numbered on from the last, its jobs once."""
+    numbers = [decision.number for decision in step.decisions]
+    if any(number <= before for before, number in pairwise([last, *numbers])):
+        raise ConflictError(f"Model {model!r} has decisions up to {last}: number new ones on from there.")
+    ids = [job.id for job in step.jobs]
+    for job in ids:
+        if ids.count(job) > 1:
+            raise known_job(job)
+
+
+def check_outcome(event: NewEvent) -> None:
+    """Raise InvalidError unless an event can end a job."""
+    check_events([event])
+    if event.kind is not EventKind.OUTCOME:
+        message = f"must be an outcome, not a {event.kind}"
+        raise InvalidError(f"outcome: {message}", [Fault("outcome", message)])
 
 
 def number_of(cursor: str | None) -> int | None:

@@ -115,6 +115,6 @@ IdempotencyKey = Annotated[
     Header(
         alias=HEADER,
         max_length=MAX_KEY,
-        description="A key of your own for this request. Sent again with the same body, it gets the same answer.",
+        description="A key of your own: sent again with the same body, it gets the same answer.",
     ),
 ]

@@ -40,10 +40,14 @@ class Instruments:
             "everlearn_predict_seconds", "Time in the model alone", registry=registry, buckets=_BUCKETS
         )
         self._predictions = Counter("everlearn_predictions", "Rows answered", registry=registry)
-        self._labels = Counter("everlearn_labels", "Labels by what became of them", ["status"], registry=registry)
+        self._labels = Counter(
+            "everlearn_labels", "Labels by what became of them", ["status"], registry=registry
+        )
         self._examples = Counter("everlearn_examples", "Rows of history stored", registry=registry)
         self._swaps = Counter("everlearn_swaps", "Champions taken into service", registry=registry)
-        self._failed_loads = Counter("everlearn_failed_loads", "Champions that failed to load", registry=registry)
+        self._failed_loads = Counter(
+            "everlearn_failed_loads", "Champions that failed to load", registry=registry
+        )
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered (status 0: its caller was gone)."""

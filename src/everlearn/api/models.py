@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=IdempotentR
 FIXED = ("name", "task", "target", "features")
 """What a model is: another one of these is another model."""
 
-_SPEC = {
+_SPEC: dict[str, Any] = {
     "name": "spam",
     "target": "label",
     "features": {"length": "numeric", "sender": "categorical"},
@@ -146,9 +146,7 @@ def get_model(model: str, door: TheDoor) -> dict[str, Any]:
 def update_model(
     model: str,
     door: TheDoor,
-    changes: Annotated[
-        dict[str, Any], Body(examples=[{"threshold": 0.85, "policy": {"cooldown": 500}}])
-    ],
+    changes: Annotated[dict[str, Any], Body(examples=[{"threshold": 0.85, "policy": {"cooldown": 500}}])],
     _: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Change some of the spec. ``policy`` and ``gate`` are merged; name, task, target and features stay."""
@@ -188,9 +186,7 @@ async def delete_model(model: str, door: TheDoor, _: IdempotencyKey = None) -> R
     return Response(status_code=204)
 
 
-@router.get(
-    "/{model}/scores", response_model=dict[str, Any], responses=documented(404), tags=["models"]
-)
+@router.get("/{model}/scores", response_model=dict[str, Any], responses=documented(404), tags=["models"])
 def get_scores(model: str, door: TheDoor) -> dict[str, Any]:
     """How well the model does: what was served, the baselines on the same rows, and the champion's bounds."""
     return dict(standing(door.parts, model).scores)

@@ -26,9 +26,8 @@ router = APIRouter(prefix="/v1/models/{model}", tags=["predictions"])
 MAX_ROWS = 10_000
 MAX_ID = 200
 
-Id = str
-_ROW = {"length": 412, "sender": "ann@example.org"}
-_ONE_OF = {"anyOf": [{"required": ["rows"]}, {"required": ["row"]}]}
+_ROW: dict[str, Any] = {"length": 412, "sender": "ann@example.org"}
+_ONE_OF: dict[str, Any] = {"anyOf": [{"required": ["rows"]}, {"required": ["row"]}]}
 
 
 class PredictBody(BaseModel):
@@ -98,7 +97,12 @@ class PredictAnswer(BaseModel):
             "example": {
                 "model": "spam",
                 "predictions": [
-                    {"id": "mail-17", "version": 3, "value": "ham", "probabilities": {"ham": 0.93, "spam": 0.07}}
+                    {
+                        "id": "mail-17",
+                        "version": 3,
+                        "value": "ham",
+                        "probabilities": {"ham": 0.93, "spam": 0.07},
+                    }
                 ],
                 "ignored_columns": {"subject": 1},
             }
@@ -200,17 +204,17 @@ def _sent(body: dict[str, Any]) -> Response:
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-@router.get("/predictions/{id}", response_model=RecordedPrediction, responses=documented(404))
-async def get_prediction(model: str, id: str, door: TheDoor) -> dict[str, Any]:
+@router.get("/predictions/{prediction_id}", response_model=RecordedPrediction, responses=documented(404))
+async def get_prediction(model: str, prediction_id: str, door: TheDoor) -> dict[str, Any]:
     """One prediction as it was recorded."""
-    found = await run_in_threadpool(door.parts.log.find, model, [id])
-    prediction, label = found.get(id, (None, None))
+    found = await run_in_threadpool(door.parts.log.find, model, [prediction_id])
+    prediction, label = found.get(prediction_id, (None, None))
     if prediction is None:
-        raise NotFoundError(f"Model {model!r} has made no prediction with the id {id[:MAX_ID]!r}")
+        raise NotFoundError(f"Model {model!r} has made no prediction with the id {prediction_id[:MAX_ID]!r}")
     label = label or prediction.label
     output = prediction.output
     return {
-        "id": id,
+        "id": prediction_id,
         "row": prediction.row,
         "seq": prediction.seq,
         "at": iso(prediction.at),

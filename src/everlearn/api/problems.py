@@ -110,7 +110,9 @@ def field_of(location: Sequence[Any]) -> str:
 
 def invalid(errors: Sequence[Any]) -> InvalidError:
     """Pydantic's findings as one error with a fault a field; never with the values sent."""
-    faults = [Fault(field_of(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in errors[:100]]
+    faults = [
+        Fault(field_of(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in errors[:100]
+    ]
     more = f"; and {len(errors) - 100} more" if len(errors) > 100 else ""
     listed = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:10])
     return InvalidError((listed or "The request is not valid") + more, faults)
@@ -129,7 +131,11 @@ async def on_everlearn(request: Request, error: Exception) -> Response:
 async def on_invalid(request: Request, error: Exception) -> Response:
     """What FastAPI finds wrong with a request."""
     assert isinstance(error, RequestValidationError)
-    return problem_of(request_id_of(request), invalid(error.errors()))
+    found = error.errors()
+    kind = request.headers.get("content-type", "")
+    if found and tuple(found[0]["loc"]) == ("body",) and "json" not in kind:
+        found = [{"loc": ("body",), "msg": "send JSON, with the header Content-Type: application/json"}]
+    return problem_of(request_id_of(request), invalid(found))
 
 
 async def on_http(request: Request, error: Exception) -> Response:

@@ -103,7 +103,7 @@ class Runtime:
         return dict(self._failed)
 
     async def served(self, model: str) -> Served:
-        """What answers for a model now; raises NotFoundError, or UnavailableError if nothing can be loaded."""
+        """What answers for a model now; raises NotFoundError, or UnavailableError if nothing loads."""
         served, asked = self._served.get(model), self._asked.get(model, float("-inf"))
         now = time.monotonic()
         self._asked[model] = now
@@ -209,7 +209,9 @@ class Runtime:
                 number = version.parent
                 if version.number != champion.version:
                     self._served[model] = self._load(spec, champion, version.number, version.digest)
-                    logger.warning("{}: version {} answers instead of {}", model, version.number, champion.version)
+                    logger.warning(
+                        "{}: version {} answers instead of {}", model, version.number, champion.version
+                    )
                     return
             except NotFoundError:
                 if number == champion.version:
@@ -221,9 +223,13 @@ class Runtime:
         before = self._failed.get(model)
         attempts = before.attempts + 1 if before and before.champion == champion else 1
         wait = min(MAX_BACKOFF, self._poll * 2**attempts)
-        self._failed[model] = FailedLoad(champion, attempts, time.monotonic() + wait, f"{type(error).__name__}: {error}")
+        self._failed[model] = FailedLoad(
+            champion, attempts, time.monotonic() + wait, f"{type(error).__name__}: {error}"
+        )
         self._instruments.failed_load()
-        logger.error("{}: version {} cannot be loaded, next try in {:.1f} s: {}", model, champion.version, wait, error)
+        logger.error(
+            "{}: version {} cannot be loaded, next try in {:.1f} s: {}", model, champion.version, wait, error
+        )
 
     def _freshen(self, model: str, served: Served) -> None:
         if time.monotonic() - self._asked.get(model, float("-inf")) > FRESH:
@@ -235,13 +241,13 @@ class Runtime:
         self._served[model] = replace(served, predictor=baseline)
 
     def _majority(self, model: str, known: int | None = None) -> Output:
-        from everlearn.loop.drive import majority_of
+        from everlearn.loop.state import majority_of
 
         checkpoint = self._parts.ledger.checkpoint(model)
         if checkpoint.cursor == known:
             raise _Unchanged
         self._cursors[model] = checkpoint.cursor
-        return majority_of(checkpoint.state) if checkpoint.state else Output(None)
+        return majority_of(checkpoint.state)
 
     def _read_specs(self) -> None:
         cursor: str | None = None
@@ -261,7 +267,7 @@ class Runtime:
 
     def _forget(self, model: str) -> None:
         for known in (self._served, self._failed, self._cursors, self._asked, self._cost):
-            known.pop(model, None)  # type: ignore[attr-defined]
+            known.pop(model, None)
 
 
 class _Unchanged(Exception):

@@ -22,7 +22,7 @@ class Standing:
 
     @property
     def performance(self) -> float | None:
-        """The champion's metric on the newest matured rows it answered, or all answered rows' if it is new."""
+        """The champion's metric on the newest matured rows it answered; while there are none, all rows'."""
         value = self.scores.get("champion", {}).get("value")
         if value is None:
             value = self.scores.get("served", {}).get("window", {}).get(self.scores.get("metric"))

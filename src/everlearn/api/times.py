@@ -57,5 +57,7 @@ Time = Annotated[
 ]
 """A time in a request: ISO 8601 text or seconds since the epoch; seconds once parsed."""
 
-IsoTime = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2024-05-01T12:00:00.000000Z"])]
+IsoTime = Annotated[
+    str, Field(json_schema_extra={"format": "date-time"}, examples=["2024-05-01T12:00:00.000000Z"])
+]
 """A time in an answer."""

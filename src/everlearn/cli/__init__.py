@@ -14,7 +14,7 @@ from everlearn.errors import EverlearnError
 
 app = typer.Typer(
     name="everlearn",
-    help="Keeps a deployed model current: serves, joins late labels, learns, and promotes what is proven better.",
+    help="Keeps a deployed model current: serves, joins late labels, learns, promotes what is proven better.",
     epilog="A command that talks to a running server finds it through the data folder; see --url and --key.",
     no_args_is_help=True,
     add_completion=False,
@@ -32,7 +32,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _everlearn(
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:

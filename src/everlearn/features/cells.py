@@ -32,6 +32,9 @@ Cell = Callable[[Any], Scalar]
 EARLIEST = datetime.min.replace(tzinfo=UTC).timestamp()
 LATEST = datetime.max.replace(tzinfo=UTC).timestamp()
 
+MAX_WHOLE = 2**64
+"""Whole numbers that name a category or a class are smaller than this."""
+
 _WHOLE = 2.0**53
 
 
@@ -63,8 +66,8 @@ def numeric(value: Any) -> int | float | None:
     if isinstance(value, bool | np.bool_):
         raise CellError(f"is {_json(value)}: send 1 or 0, or declare the feature boolean")
     if isinstance(value, str):
-        raise CellError(f"is the text {_shown(value)}: send {_unquoted(value)}")
-    raise CellError(f"is {_shown(value)}: send a number, or null for a missing value")
+        raise CellError(f"is the text {shown(value)}: send {_unquoted(value)}")
+    raise CellError(f"is {shown(value)}: send a number, or null for a missing value")
 
 
 def boolean(value: Any) -> bool | None:
@@ -81,7 +84,7 @@ def boolean(value: Any) -> bool | None:
         return value.lower() == "true"
     if isinstance(value, Real) and value in (0, 1):
         return bool(value)
-    raise CellError(f"is {_shown(value)}: send true or false (or 1 or 0)")
+    raise CellError(f"is {shown(value)}: send true or false (or 1 or 0)")
 
 
 def categorical(value: Any) -> str | None:
@@ -96,11 +99,16 @@ def categorical(value: Any) -> str | None:
         return "true" if value else "false"
     if is_missing(value):
         return None
-    if isinstance(value, Integral):
+    if isinstance(value, Integral) and abs(int(value)) < MAX_WHOLE:
         return str(int(value))
-    if isinstance(value, Real) and float(value).is_integer() and abs(float(value)) <= _WHOLE:
+    if (
+        not isinstance(value, Integral)
+        and isinstance(value, Real)
+        and float(value).is_integer()
+        and abs(float(value)) <= _WHOLE
+    ):
         return str(int(float(value)))
-    raise CellError(f"is {_shown(value)}: send text, a whole number or a boolean")
+    raise CellError(f"is {shown(value)}: send text, a whole number or a boolean")
 
 
 def timestamp(value: Any) -> float | None:
@@ -121,9 +129,9 @@ def timestamp(value: Any) -> float | None:
         return _from_datetime(datetime.combine(value, time()))
     number = None if isinstance(value, bool | np.bool_) else _number(value)
     if number is None:
-        raise CellError(f"is {_shown(value)}: send ISO 8601 such as '2026-01-31T12:00:00Z', or epoch seconds")
+        raise CellError(f"is {shown(value)}: send ISO 8601 such as '2026-01-31T12:00:00Z', or epoch seconds")
     if not EARLIEST <= number <= LATEST:
-        raise CellError(f"is {_shown(value)}: send seconds since 1970, not milliseconds or less")
+        raise CellError(f"is {shown(value)}: send seconds since 1970, not milliseconds or less")
     return float(number)
 
 
@@ -147,15 +155,18 @@ def _number(value: Any) -> int | float | None:
 
 
 def _from_iso(text: str) -> float:
+    message = "send ISO 8601 such as '2026-01-31T12:00:00Z', or epoch seconds"
     try:
         return _from_datetime(datetime.fromisoformat(text.strip()))
     except (ValueError, OverflowError):
-        message = "send ISO 8601 such as '2026-01-31T12:00:00Z', or epoch seconds"
-        raise CellError(f"is the text {_shown(text)}: {message}") from None
+        raise CellError(f"is the text {shown(text)}: {message}") from None
 
 
 def _from_datetime(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not EARLIEST <= seconds <= LATEST:
+        raise CellError(f"is {shown(str(moment))}: send a time in the years 1 to 9999, UTC")
+    return seconds
 
 
 def _unquoted(text: str) -> str:
@@ -170,7 +181,7 @@ def _json(value: Any) -> str:
     return "true" if value else "false"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value for a message: short, and never the whole of something long."""
     try:
         text = repr(value)

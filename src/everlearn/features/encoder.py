@@ -94,19 +94,17 @@ class Encoder:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state; raises IntegrityError if it belongs to other features or is not whole."""
         try:
-            columns, limit = state["columns"], state["max_categories"]
-            codes = {
-                name: {key: code for code, key in enumerate(keys)}
-                for name, keys in state["categories"].items()
-            }
-        except (KeyError, TypeError, AttributeError) as error:
+            columns, limit = state["columns"], int(state["max_categories"])
+            keys = {name: [str(key) for key in state["categories"][name]] for name in self._codes}
+        except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"The encoder's state is not whole: {error!r}") from None
-        if columns != self.columns or codes.keys() != self._codes.keys():
+        if columns != self.columns:
             raise IntegrityError(f"The encoder's state is for columns {columns}, not for {self.columns}")
-        if any(len(codes[name]) != len(keys) for name, keys in state["categories"].items()):
-            raise IntegrityError("The encoder's state names a category twice")
+        codes = {name: {key: code for code, key in enumerate(known)} for name, known in keys.items()}
+        if keys != state["categories"] or any(len(codes[name]) != len(keys[name]) for name in keys):
+            raise IntegrityError("The encoder's state names categories twice, or not as text")
         self.max_categories = limit
-        self._codes = {name: codes[name] for name in self._codes}
+        self._codes = codes
 
     def _learn_one(self, row: Row) -> None:
         for name, codes in self._codes.items():

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from everlearn.errors import Fault, SchemaError
-from everlearn.features.cells import CELLS, Cell, CellError, is_missing, numeric
+from everlearn.features.cells import CELLS, MAX_WHOLE, Cell, CellError, is_missing, numeric, shown
 from everlearn.features.infer import infer_spec as infer_spec
 from everlearn.spec import ModelSpec
 from everlearn.types import FeatureKind, Row, Scalar, Task
@@ -183,15 +183,18 @@ def _getter(names: tuple[str, ...]) -> Any:
     """A function from a row to the tuple of its cells of some names; raises KeyError for a missing one."""
     if len(names) > 1:
         return itemgetter(*names)
-    return (lambda row: (row[names[0]],)) if names else (lambda row: ())
+    return (lambda row: (row[names[0]],)) if names else (lambda _: ())
 
 
 def _estimate(value: Any) -> float:
     if is_missing(value):
         raise CellError("is missing: send a finite number")
-    number = numeric(value)
+    try:
+        number = numeric(value)
+    except CellError:
+        number = None
     if number is None:
-        raise CellError("is missing: send a finite number")
+        raise CellError(f"is {shown(value)}: send a finite number (no text, no boolean)")
     return float(number)
 
 
@@ -200,12 +203,10 @@ def _class(value: Any) -> Scalar:
         value = value.item()
     if is_missing(value):
         raise CellError("is missing: send the class as text, a whole number or a boolean")
-    if isinstance(value, bool | int | str):
+    if isinstance(value, str) or (isinstance(value, int) and abs(value) < MAX_WHOLE):
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
         return int(value)
-    if isinstance(value, float):
-        raise CellError(
-            f"is {value!r}, which is no whole number: send classes as text, or use task regression"
-        )
+    if isinstance(value, int | float):
+        raise CellError(f"is {shown(value)}: send classes as text or whole numbers, or use task regression")
     raise CellError(f"is a {type(value).__name__}: send the class as text, a whole number or a boolean")

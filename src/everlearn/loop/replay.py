@@ -173,6 +173,8 @@ def _spec(
 ) -> ModelSpec:
     from everlearn.features.infer import infer_spec
 
+    if isinstance(label_delay, int) and label_delay < 0:
+        raise InvalidError("label_delay: a label cannot come before its row: use 0 or more")
     spec = dict(infer_spec(frame, target, name="replay"))
     if features is not None:
         spec["features"] = dict(features)
@@ -200,8 +202,6 @@ def _stream(frame: pd.DataFrame, spec: ModelSpec, label_delay: int | str, time_c
         targets[i] = target
     seconds = None if isinstance(label_delay, int) else parse_duration(label_delay)
     at = _times(frame, time_column, needed=seconds is not None)
-    if isinstance(label_delay, int) and label_delay < 0:
-        raise InvalidError("label_delay: a label cannot come before its row: use 0 or more")
     return Stream(rows, targets, at, label_delay if isinstance(label_delay, int) else 0, seconds)
 
 

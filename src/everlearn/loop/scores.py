@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from everlearn.loop.bounds import Interval, jackknife_interval, mean_interval, wilson
+from everlearn.loop.bounds import Interval, jackknife_interval, mean_interval, proportion_interval
 from everlearn.predictor import class_key
 from everlearn.types import Output, Scalar, Task
 
@@ -153,7 +153,7 @@ def metric_interval(rows: Sequence[Scored], metric: str, task: Task, confidence:
     if not rows:
         return None
     if metric == "accuracy":
-        return wilson(sum(map(right, rows)), len(rows), confidence)
+        return proportion_interval(sum(map(right, rows)), len(rows), confidence)
     if metric == "log_loss":
         return mean_interval([log_loss(s.p_truth) for s in rows], confidence)
     if metric == "mae":

@@ -31,6 +31,11 @@ class Database:
         self._lock = Lock()
 
     @property
+    def name(self) -> str:
+        """Where the database is, without password."""
+        return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
+
+    @property
     def engine(self) -> Engine:
         """The engine of this process."""
         engine = self._engine

@@ -23,8 +23,8 @@ from sqlalchemy import (
     Text,
 )
 
-from everlearn.adapters.sql.dialects import NEVER_REUSED
 from everlearn.adapters.rules import MAX_KEY
+from everlearn.adapters.sql.dialects import NEVER_REUSED
 
 metadata = MetaData(
     naming_convention={

@@ -1,0 +1,189 @@
+"""Adding events to a log, inside a transaction that holds the model's row.
+
+The batch is decided in memory against what one query finds of its keys, so a call costs four statements
+however many events it brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
+
+from everlearn.adapters.rules import clean_row, clean_value, same_features
+from everlearn.adapters.sql.codec import (
+    EXAMPLE,
+    KINDS,
+    LABEL,
+    PREDICTION,
+    EventRow,
+    from_json,
+    label_of,
+    prediction_of,
+    to_json,
+)
+from everlearn.adapters.sql.tables import events, models
+from everlearn.types import Event, EventKind, NewEvent, Receipt, Scalar, Status
+
+KEYS_A_QUERY = 1000
+"""How many keys one query looks up."""
+
+COLUMNS: tuple[Any, ...] = tuple(events.c[name] for name in EventRow._fields)
+_KEYS = select(events.c.seq, events.c.kind, events.c.key, events.c.row, events.c.value).where(
+    events.c.model_id == bindparam("model"), events.c.key.in_(bindparam("keys", expanding=True))
+)
+_ONE: Select[Any] = select(*COLUMNS).where(
+    events.c.model_id == bindparam("model"), events.c.seq == bindparam("at_seq")
+)
+_INSERT = insert(events)
+
+T = TypeVar("T")
+
+
+def chunks(items: Sequence[T], size: int = KEYS_A_QUERY) -> Iterator[Sequence[T]]:
+    """The items, so many at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+class _Known(NamedTuple):
+    """A prediction that is there: its position and its number."""
+
+    seq: int
+    row: int
+
+
+class Appender:
+    """One call's worth of events on their way into one model's log."""
+
+    def __init__(self, connection: Connection, model: Row[Any]) -> None:
+        self._connection = connection
+        self._model = model
+        self.seq: int = model.last_seq
+        self._row: int = model.last_row
+        self._labelled: int = model.labels
+        self._parked: int = model.parked
+        self._loaded: int = model.examples
+        self._new: list[EventRow] = []
+        self._predictions: dict[str, _Known] = {}
+        self._labels: dict[str, tuple[int, Scalar]] = {}
+        self._keys: dict[tuple[int, str], int] = {}
+
+    def append(self, batch: Sequence[NewEvent]) -> list[Receipt]:
+        """Decide and write sound events (see ``rules.check_events``); one receipt each."""
+        self._look_up({event.key for event in batch if event.key is not None})
+        receipts = [self._add(event) for event in batch]
+        if self._new:
+            self._write()
+        return receipts
+
+    def _look_up(self, keys: Iterable[str]) -> None:
+        for some in chunks(sorted(keys)):
+            found = self._connection.execute(_KEYS, {"model": self._model.id, "keys": some})
+            for seq, kind, key, row, value in found:
+                if kind == PREDICTION:
+                    self._predictions[key] = _Known(seq, row)
+                elif kind != LABEL:
+                    self._keys[kind, key] = seq
+                elif key not in self._labels or self._labels[key][0] < seq:
+                    self._labels[key] = (seq, from_json(value))
+
+    def _add(self, event: NewEvent) -> Receipt:
+        if event.kind is EventKind.PREDICTION:
+            return self._add_prediction(event, event.key or "")
+        if event.kind is EventKind.LABEL:
+            return self._add_label(event, event.key or "")
+        return self._add_other(event)
+
+    def _add_prediction(self, event: NewEvent, key: str) -> Receipt:
+        features = clean_row(event.body["features"])
+        known = self._predictions.get(key)
+        if known is not None:
+            recorded = prediction_of(self._fetch(known.seq), None)
+            if not same_features(recorded.features, features):
+                return Receipt(Status.CONFLICT, known.seq)
+            return Receipt(Status.DUPLICATE, known.seq, self._recorded(known.seq))
+        waiting = self._labels.get(key)
+        self._row += 1
+        probabilities = event.body.get("probabilities")
+        seq = self._push(
+            PREDICTION,
+            event,
+            ref=waiting[0] if waiting else None,
+            row=self._row,
+            version=int(event.body["version"]),
+            features=to_json(features),
+            value=to_json(clean_value(event.body.get("value"))),
+            body=None if probabilities is None else to_json(probabilities),
+        )
+        self._predictions[key] = _Known(seq, self._row)
+        if waiting:
+            self._parked -= 1
+            self._labelled += 1
+        return Receipt(Status.ACCEPTED, seq)
+
+    def _add_label(self, event: NewEvent, key: str) -> Receipt:
+        value, correction = clean_value(event.body["value"]), bool(event.body.get("correction"))
+        newest = self._labels.get(key)
+        if newest is not None and newest[1] == value:
+            return Receipt(Status.DUPLICATE, newest[0])
+        if newest is not None and not correction:
+            return Receipt(Status.CONFLICT, newest[0])
+        of = self._predictions.get(key)
+        ref, row = of or (None, None)
+        text, body = to_json(value), "true" if correction else None
+        seq = self._push(LABEL, event, ref=ref, row=row, value=text, body=body)
+        self._labels[key] = (seq, value)
+        if of is None:
+            self._parked += newest is None
+            return Receipt(Status.PARKED, seq)
+        self._labelled += newest is None
+        return Receipt(Status.ACCEPTED, seq)
+
+    def _add_other(self, event: NewEvent) -> Receipt:
+        kind = KINDS[event.kind]
+        if event.key is not None:
+            known = self._keys.get((kind, event.key))
+            if known is not None:
+                return Receipt(Status.DUPLICATE, known)
+            self._keys[kind, event.key] = self.seq + 1
+        if kind == EXAMPLE:
+            self._loaded += 1
+            features = to_json(clean_row(event.body["features"]))
+            target = to_json(clean_value(event.body["target"]))
+            seq = self._push(kind, event, ref=self.seq + 1, features=features, value=target)
+        else:
+            seq = self._push(kind, event, body=to_json(dict(event.body)))
+        return Receipt(Status.ACCEPTED, seq)
+
+    def _push(self, kind: int, event: NewEvent, **columns: Any) -> int:
+        self.seq += 1
+        self._new.append(EventRow(self.seq, kind, float(event.at), event.key, **columns))
+        return self.seq
+
+    def _fetch(self, seq: int) -> EventRow:
+        """An event's row, whether it is stored or about to be."""
+        stored: int = self._model.last_seq
+        if seq > stored:
+            return self._new[seq - stored - 1]
+        found = self._connection.execute(_ONE, {"model": self._model.id, "at_seq": seq})
+        return EventRow._make(found.one())
+
+    def _recorded(self, seq: int) -> Event:
+        row = self._fetch(seq)
+        return prediction_of(row, None if row.ref is None else label_of(self._fetch(row.ref), None))
+
+    def _write(self) -> None:
+        model = self._model.id
+        self._connection.execute(_INSERT, [{"model_id": model, **row._asdict()} for row in self._new])
+        self._connection.execute(
+            update(models).where(models.c.id == model),
+            {
+                "last_seq": self.seq,
+                "last_row": self._row,
+                "labels": self._labelled,
+                "parked": self._parked,
+                "examples": self._loaded,
+                "last_at": self._new[-1].at,
+            },
+        )

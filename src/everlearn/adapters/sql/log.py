@@ -1,0 +1,197 @@
+"""The log in SQL: joins by primary key, so that reading costs the same however long the log is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, select
+
+from everlearn.adapters.rules import check_events
+from everlearn.adapters.sql.appending import COLUMNS, Appender, chunks
+from everlearn.adapters.sql.codec import (
+    EXAMPLE,
+    LABEL,
+    PREDICTION,
+    EventRow,
+    event_of,
+    from_json,
+    label_of,
+    prediction_of,
+)
+from everlearn.adapters.sql.database import Database, locked_model_row, model_id, model_row
+from everlearn.adapters.sql.tables import events
+from everlearn.types import Event, Example, Head, Label, NewEvent, Output, Prediction, Receipt
+
+K = TypeVar("K")
+
+_joined = events.alias("joined")
+_waited = events.alias("waited")
+_WIDTH = len(EventRow._fields)
+_NO_LIMIT = 2**62
+
+
+def _columns(of: Any) -> list[Any]:
+    return [of.c[name] for name in EventRow._fields]
+
+
+_TO_JOINED = and_(
+    _joined.c.model_id == events.c.model_id,
+    _joined.c.seq == events.c.ref,
+    # An example refers to itself, only to be marked.
+    _joined.c.seq != events.c.seq,
+)
+_TO_WAITED = and_(_waited.c.model_id == _joined.c.model_id, _waited.c.seq == _joined.c.ref)
+_ONE_JOIN: Select[Any] = (
+    select(*COLUMNS, *_columns(_joined))
+    .select_from(events.outerjoin(_joined, _TO_JOINED))
+    .where(events.c.model_id == bindparam("model"))
+)
+_TWO_JOINS: Select[Any] = (
+    select(*COLUMNS, *_columns(_joined), *_columns(_waited))
+    .select_from(events.outerjoin(_joined, _TO_JOINED).outerjoin(_waited, _TO_WAITED))
+    .where(events.c.model_id == bindparam("model"))
+)
+_READ = (
+    _TWO_JOINS.where(events.c.seq > bindparam("after"))
+    .order_by(events.c.seq)
+    .limit(bindparam("most", type_=BigInteger))
+)
+_FIND = _TWO_JOINS.where(
+    events.c.key.in_(bindparam("keys", expanding=True)), events.c.kind.in_((PREDICTION, LABEL))
+)
+_PENDING = _TWO_JOINS.where(
+    events.c.ref.is_not(None),
+    events.c.row > bindparam("after_row"),
+    # As a sum, it does not tempt the planner to walk the whole log by position.
+    events.c.seq + 0 <= bindparam("upto"),
+)
+_EXAMPLES = (
+    _ONE_JOIN.where(
+        events.c.ref.is_not(None),
+        events.c.seq > bindparam("after"),
+        events.c.seq <= bindparam("upto"),
+    )
+    .order_by(events.c.seq.desc())
+    .limit(bindparam("most", type_=BigInteger))
+)
+
+
+def _event(row: Row[Any]) -> Event:
+    own, joined, waited = _part(row, 0), _part(row, 1), _part(row, 2)
+    if own is None:
+        raise AssertionError("an event's own columns are never missing")
+    return event_of(own, joined, waited)
+
+
+def _part(row: Row[Any], index: int) -> EventRow | None:
+    start = index * _WIDTH
+    return None if row[start] is None else EventRow(*row[start : start + _WIDTH])
+
+
+def _example(row: Row[Any]) -> Example:
+    """The example that became known at a row: a label's, a prediction's that one waited for, or itself."""
+    own, joined = EventRow(*row[:_WIDTH]), _part(row, 1)
+    if own.kind == EXAMPLE or joined is None:
+        return Example(own.seq, own.seq, 0, own.at, from_json(own.features), from_json(own.value))
+    of, label = (joined, own) if own.kind == LABEL else (own, joined)
+    output = Output(from_json(of.value), from_json(of.body))
+    features, target = from_json(of.features), from_json(label.value)
+    return Example(of.seq, own.seq, of.row or 0, of.at, features, target, of.version, output)
+
+
+class SqlLog:
+    """:class:`everlearn.ports.Log` in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, model: str, events: Sequence[NewEvent]) -> list[Receipt]:
+        """See the port. Returns when the events are on disk."""
+        check_events(events)
+        with self._database.write() as connection:
+            return append_locked(connection, locked_model_row(connection, model), events)
+
+    def read(self, model: str, after: int = 0, limit: int = 1000) -> list[Event]:
+        """See the port."""
+        with self._database.read() as connection:
+            values = {"model": model_id(connection, model), "after": after, "most": max(limit, 0)}
+            return [_event(row) for row in connection.execute(_READ, values)]
+
+    def examples(self, model: str, *, upto: int, after: int = 0, newest: int | None = None) -> list[Example]:
+        """See the port."""
+        found: dict[int, Example] = {}
+        with self._database.read() as connection:
+            values = {"model": model_id(connection, model), "after": after, "upto": upto}
+            wanted = _NO_LIMIT if newest is None else newest
+            while len(found) < wanted:
+                most = wanted - len(found)
+                rows = connection.execute(_EXAMPLES, {**values, "most": most}).all()
+                # A correction takes the place of the value before it, which is then one too few.
+                for row in rows:
+                    example = _example(row)
+                    found.setdefault(example.order, example)
+                if len(rows) < most:
+                    break
+                values["upto"] = rows[-1].seq - 1
+        return sorted(found.values(), key=lambda example: example.order)
+
+    def pending(self, model: str, *, after_row: int, upto: int) -> list[Label]:
+        """See the port."""
+        newest: dict[int, Label] = {}
+        with self._database.read() as connection:
+            values = {"model": model_id(connection, model), "after_row": after_row, "upto": upto}
+            for row in connection.execute(_PENDING, values):
+                label = _known_label(row)
+                _keep_newest(newest, label.prediction.row if label.prediction else 0, label)
+        return [newest[row] for row in sorted(newest)]
+
+    def find(self, model: str, ids: Sequence[str]) -> dict[str, tuple[Prediction | None, Label | None]]:
+        """See the port."""
+        predictions: dict[str, Prediction] = {}
+        labels: dict[str, Label] = {}
+        with self._database.read() as connection:
+            number = model_id(connection, model)
+            for keys in chunks(sorted(set(ids))):
+                for row in connection.execute(_FIND, {"model": number, "keys": keys}):
+                    event = _event(row)
+                    if isinstance(event, Prediction):
+                        predictions[event.id] = event
+                    elif isinstance(event, Label):
+                        _keep_newest(labels, event.id, event)
+        known = [id_ for id_ in ids if id_ in predictions or id_ in labels]
+        return {id_: _pair(predictions.get(id_), labels.get(id_)) for id_ in known}
+
+    def head(self, model: str) -> Head:
+        """See the port."""
+        with self._database.read() as connection:
+            row = model_row(connection, model)
+        return Head(row.last_seq, row.last_row, row.labels, row.parked, row.examples, row.last_at)
+
+
+def append_locked(connection: Connection, model: Row[Any], batch: Sequence[NewEvent]) -> list[Receipt]:
+    """Append inside a transaction that holds the model's row."""
+    return Appender(connection, model).append(batch)
+
+
+def _keep_newest(labels: dict[K, Label], key: K, label: Label) -> None:
+    if key not in labels or labels[key].seq < label.seq:
+        labels[key] = label
+
+
+def _pair(prediction: Prediction | None, label: Label | None) -> tuple[Prediction | None, Label | None]:
+    if prediction is not None and label is not None:
+        return prediction, replace(label, prediction=prediction)
+    return prediction, label
+
+
+def _known_label(row: Row[Any]) -> Label:
+    """The label that a row made known: the row itself, or the one that had waited for its prediction."""
+    own, joined = EventRow(*row[:_WIDTH]), _part(row, 1)
+    if own.kind == PREDICTION and joined is not None:
+        return label_of(joined, prediction_of(own, label_of(joined, None)))
+    waited = _part(row, 2)
+    if joined is None:
+        return label_of(own, None)
+    return label_of(own, prediction_of(joined, label_of(waited, None) if waited else None))

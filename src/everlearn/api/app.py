@@ -1,0 +1,120 @@
+"""The HTTP door, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+
+from everlearn import __version__
+from everlearn.adapters.group_commit import GroupCommit
+from everlearn.adapters.rules import Receipts
+from everlearn.api import (
+    commands,
+    decisions,
+    examples,
+    health,
+    jobs,
+    labels,
+    metrics,
+    models,
+    predict,
+    problems,
+    shortcuts,
+    versions,
+)
+from everlearn.api.auth import Authentication, Authenticator, caller
+from everlearn.api.idempotency import Idempotency
+from everlearn.api.instruments import Instruments
+from everlearn.api.middleware import BodyLimit, Context
+from everlearn.api.openapi import describe
+from everlearn.api.parts import Door, Parts
+from everlearn.api.runtime import Runtime
+
+MAX_BODY = 64 * 2**20
+
+KEYED = (
+    models.router,
+    predict.router,
+    labels.router,
+    examples.router,
+    versions.router,
+    decisions.router,
+    jobs.router,
+    commands.router,
+    shortcuts.plain,
+    shortcuts.writes,
+    metrics.router,
+)
+"""The routers behind the key: all but health."""
+
+
+def create_app(
+    installation: Parts,
+    *,
+    authenticator: Authenticator,
+    receipts: Receipts | None = None,
+    threshold: float = 0.8,
+    max_body: int = MAX_BODY,
+    poll: float = 0.2,
+) -> FastAPI:
+    """The HTTP API of an installation as an ASGI app.
+
+    ``receipts`` keep the answers for ``Idempotency-Key`` (default: in the memory of this process).
+    ``threshold`` is for specs that name none, ``max_body`` limits request bodies in bytes, and
+    ``poll`` is how often new champions are looked for, in seconds.
+    """
+    door = _door(installation, receipts, threshold, poll)
+    app = FastAPI(
+        title="everlearn",
+        version=__version__,
+        lifespan=_lifespan,
+        redoc_url=None,
+        middleware=[
+            Middleware(Context, instruments=door.instruments),
+            Middleware(Authentication, authenticator=authenticator),
+            Middleware(BodyLimit, limit=max_body),
+        ],
+    )
+    app.state.door = door
+    problems.install(app)
+    app.include_router(health.router)
+    for router in KEYED:
+        app.include_router(router, dependencies=[Depends(caller)], responses=problems.documented(401))
+    describe(app)
+    return app
+
+
+def _door(parts: Parts, receipts: Receipts | None, threshold: float, poll: float) -> Door:
+    if receipts is None:
+        from everlearn.adapters.memory import MemoryReceipts
+
+        receipts = MemoryReceipts()
+    instruments = Instruments(parts)
+    return Door(
+        parts=parts,
+        runtime=Runtime(parts, instruments, poll=poll),
+        writer=GroupCommit(parts.log),
+        idempotency=Idempotency(receipts, parts.clock.now),
+        instruments=instruments,
+        threshold=threshold,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    door: Door = app.state.door
+    door.runtime.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(_close, door)
+
+
+def _close(door: Door) -> Any:
+    door.runtime.stop()
+    door.writer.close()

@@ -1,0 +1,83 @@
+"""One API process: ``python -m everlearn.api.serve``, as the supervisor starts it.
+
+It takes over a listening socket by its descriptor (``EVERLEARN_LISTEN_FD``), so that connections
+queue while a process is restarted; without one it binds the host and port of the settings. It ends
+when its parent (``EVERLEARN_PARENT_PID``) is gone, even where that was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from everlearn.api.app import create_app
+from everlearn.api.auth import ApiKey
+from everlearn.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from everlearn.wiring import Installation
+
+GRACE = 5
+"""Seconds that requests in flight get to end when the process is told to stop."""
+
+LISTEN_FD = "EVERLEARN_LISTEN_FD"
+
+
+def main(
+    fd: int | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    installation: Installation | None = None,
+) -> None:
+    """Serve until told to stop. Arguments left out come from the environment and the settings."""
+    from everlearn import logs
+    from everlearn.wiring import Installation
+
+    installation = installation or Installation.load(host=host, port=port)
+    settings = installation.settings
+    logs.setup("api", level=settings.log_level, as_json=settings.log_json)
+    die_with_parent(_stop)
+    given = os.environ.get(LISTEN_FD)
+    fd = int(given) if fd is None and given else fd
+    listening = None if fd is None else [socket.socket(fileno=fd)]
+    try:
+        server(installation).run(sockets=listening)
+    finally:
+        installation.close()
+
+
+def server(installation: Installation) -> uvicorn.Server:
+    """The uvicorn server of an installation, not yet started."""
+    settings = installation.settings
+    app = create_app(
+        installation,
+        authenticator=ApiKey(installation.api_key),
+        receipts=installation.store.receipts,
+        threshold=settings.threshold,
+        max_body=settings.max_body_mb * 2**20,
+    )
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            backlog=2048,
+            timeout_graceful_shutdown=GRACE,
+            timeout_keep_alive=30,
+        )
+    )
+
+
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

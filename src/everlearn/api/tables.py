@@ -1,0 +1,89 @@
+"""Uploaded tables as rows and targets, a chunk at a time. pandas and pyarrow are imported when used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
+
+from everlearn.errors import Fault, InvalidError, MissingExtraError
+from everlearn.spec import ModelSpec
+
+_MISSING_NUMBERS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>"]
+
+
+def read_csv(
+    file: IO[bytes], spec: ModelSpec, size: int
+) -> Iterator[tuple[Sequence[Mapping[str, Any]], Sequence[Any]]]:
+    """Chunks of a CSV in UTF-8 with a header.
+
+    Categorical cells and text targets stay as they are written (``"NA"`` is a category, the empty
+    cell is missing); numbers also know the usual words for missing. Raises InvalidError for a table
+    that cannot be read or lacks the target.
+    """
+    import pandas as pd
+
+    kinds: Mapping[str, str] = spec.features
+    text = {name: str for name, kind in kinds.items() if kind in ("categorical", "timestamp")}
+    numbers = {
+        name: _MISSING_NUMBERS for name, kind in kinds.items() if kind not in ("categorical", "timestamp")
+    }
+    try:
+        with pd.read_csv(
+            file,
+            chunksize=size,
+            dtype=text,
+            na_values={**{name: [""] for name in (*text, spec.target)}, **numbers},
+            keep_default_na=False,
+            encoding="utf-8",
+        ) as reader:
+            for frame in reader:
+                yield _split(frame, spec)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise _unreadable("CSV", error) from None
+
+
+def read_parquet(
+    file: IO[bytes], spec: ModelSpec, size: int
+) -> Iterator[tuple[Sequence[Mapping[str, Any]], Sequence[Any]]]:
+    """Chunks of a Parquet file; raises InvalidError, or MissingExtraError without pyarrow."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtraError("Reading Parquet", "parquet") from None
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=size):
+            yield _split(batch.to_pandas(), spec)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise _unreadable("Parquet", error) from None
+
+
+def _split(frame: Any, spec: ModelSpec) -> tuple[list[dict[str, Any]], list[Any]]:
+    if spec.target not in frame.columns:
+        message = f"the table has no such column: the model's target is {spec.target!r}"
+        raise InvalidError(f"{spec.target}: {message}", [Fault(spec.target, message)])
+    targets = _cells(frame[spec.target])
+    columns = {str(name): _cells(frame[name]) for name in frame.columns if name != spec.target}
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    return rows if columns else [{} for _ in targets], targets
+
+
+def _cells(column: Any) -> list[Any]:
+    """A column as plain Python values, with ``None`` for what is missing and ISO text for times."""
+    if column.dtype.kind == "M":
+        return [None if cell is None else cell.isoformat() for cell in _plain(column)]
+    return _plain(column)
+
+
+def _plain(column: Any) -> list[Any]:
+    return list(column.astype(object).where(column.notna(), None))
+
+
+def _unreadable(kind: str, error: Exception) -> InvalidError:
+    what = (
+        str(error).splitlines()[0][:200]
+        if isinstance(error, ValueError) and kind == "CSV"
+        else type(error).__name__
+    )
+    message = f"cannot be read as {kind}: {what}"
+    return InvalidError(f"The table {message}", [Fault("file", message)])

@@ -1,0 +1,169 @@
+"""scikit-learn estimators by name, ready for rows with missing values and category codes."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from everlearn.learners.inputs import invalid
+from everlearn.types import FloatArray, Task
+
+_TABLE: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "gradient_boosting": (
+        "sklearn.ensemble:HistGradientBoostingClassifier",
+        "sklearn.ensemble:HistGradientBoostingRegressor",
+        {
+            "max_leaf_nodes": 8,
+            "learning_rate": 0.05,
+            "max_iter": 100,
+            "max_features": 0.5,
+            "l2_regularization": 1.0,
+            "early_stopping": False,
+        },
+    ),
+    "random_forest": (
+        "sklearn.ensemble:RandomForestClassifier",
+        "sklearn.ensemble:RandomForestRegressor",
+        {"n_estimators": 50, "min_samples_leaf": 2},
+    ),
+    "extra_trees": (
+        "sklearn.ensemble:ExtraTreesClassifier",
+        "sklearn.ensemble:ExtraTreesRegressor",
+        {"n_estimators": 50, "min_samples_leaf": 2},
+    ),
+    "logistic": ("sklearn.linear_model:LogisticRegression", "", {"max_iter": 300}),
+    "ridge": ("", "sklearn.linear_model:Ridge", {}),
+}
+_PATH = re.compile(r"sklearn(\.[a-z][a-z_0-9]*)+:[A-Z][A-Za-z0-9]*")
+_MOST_CODES = 250  # histogram trees take at most 255 categories a column
+
+
+class Recipe:
+    """How to make one estimator again and again.
+
+    >>> Recipe("logistic", {"C": 0.5}, task="classification", seed=0).make()
+    LogisticRegression(C=0.5, max_iter=300, random_state=0)
+    """
+
+    def __init__(self, estimator: str, parameters: Mapping[str, Any], *, task: Task, seed: int) -> None:
+        path, defaults = _find(estimator, task)
+        self._class = _import(path, task)
+        self._parameters = {**defaults, **parameters}
+        valid = list(self._class._get_param_names())
+        for name in parameters:
+            if name not in valid:
+                raise invalid(
+                    f"estimator_parameters.{name}", f"is not a parameter of {path}: use {', '.join(valid)}"
+                )
+        if "random_state" in valid:
+            self._parameters.setdefault("random_state", seed)
+        self.make()
+
+    def make(self) -> Any:
+        """The bare estimator, unfitted."""
+        try:
+            return self._class(**self._parameters)
+        except TypeError as error:
+            raise invalid("estimator", f"cannot be built: {error}") from None
+
+    def fit(self, X: FloatArray, y: Any, categorical: Sequence[int]) -> Any:
+        """A fitted estimator, or a fitted pipeline around one that cannot take missing values."""
+        estimator = self.make()
+        if "categorical_features" in estimator.get_params(deep=False):
+            estimator.set_params(categorical_features=_few_valued(X, categorical) or None)
+            X = _without_empty_columns(X)
+        elif not estimator.__sklearn_tags__().input_tags.allow_nan:
+            estimator = _pipeline(estimator, X.shape[1], categorical)
+        try:
+            with _quietly(), one_thread():
+                return estimator.fit(X, y)
+        except (TypeError, ValueError) as error:
+            raise invalid("estimator", f"{type(estimator).__name__} could not be fitted: {error}") from error
+
+
+def _find(estimator: str, task: Task) -> tuple[str, Mapping[str, Any]]:
+    """The import path of an estimator and our defaults for it."""
+    known = {name: row[1] if task == "regression" else row[0] for name, row in _TABLE.items()}
+    path = known.get(estimator)
+    if path:
+        return path, _TABLE[estimator][2]
+    if not isinstance(estimator, str) or not _PATH.fullmatch(estimator):
+        names = ", ".join(name for name, path in known.items() if path)
+        raise invalid(
+            "estimator", f"{estimator!r} is no {task} estimator: use {names}, or 'sklearn.module:Class'"
+        )
+    return estimator, {}
+
+
+def _import(path: str, task: Task) -> Any:
+    from sklearn.base import BaseEstimator, is_classifier, is_regressor
+
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        raise invalid("estimator", f"there is no {path!r} in the installed scikit-learn") from None
+    if not (isinstance(found, type) and issubclass(found, BaseEstimator)):
+        raise invalid("estimator", f"{path!r} is not a scikit-learn estimator")
+    fits = is_classifier if task == "classification" else is_regressor
+    try:
+        suits = fits(found())
+    except TypeError:
+        raise invalid("estimator", f"{path!r} needs another estimator inside: choose a plain one") from None
+    if not suits:
+        raise invalid("estimator", f"{path!r} does not learn a {task}")
+    return found
+
+
+def _few_valued(X: FloatArray, categorical: Sequence[int]) -> list[int]:
+    """The categorical columns that histogram trees can take; they split the others as numbers."""
+    counts = ((column, len(np.unique(X[np.isfinite(X[:, column]), column]))) for column in categorical)
+    return [column for column, count in counts if 0 < count <= _MOST_CODES]
+
+
+def _without_empty_columns(X: FloatArray) -> FloatArray:
+    """Rows with 0 in columns that are missing throughout: histogram trees cannot bin nothing."""
+    empty = np.isnan(X).all(axis=0)
+    return np.where(empty, 0.0, X) if empty.any() else X
+
+
+def _pipeline(estimator: Any, width: int, categorical: Sequence[int]) -> Any:
+    """Means for missing numbers, standardised; one-hot columns for codes."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
+    codes = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=100, sparse_output=False)
+    parts = [
+        ("numbers", numbers, [column for column in range(width) if column not in categorical]),
+        ("codes", codes, list(categorical)),
+    ]
+    return make_pipeline(ColumnTransformer([part for part in parts if part[2]]), estimator)
+
+
+def _quietly() -> AbstractContextManager[Any]:
+    """Without warnings (a solver that has not converged is what the gate is for)."""
+    import warnings
+
+    return warnings.catch_warnings(action="ignore")
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """With one OpenMP thread: waiting threads cost a hundredfold when processes share few cores."""
+    limited: AbstractContextManager[Any] = _openmp().limit(limits=1)
+    return limited
+
+
+@functools.cache
+def _openmp() -> Any:
+    import sklearn.ensemble  # noqa: F401  # loads the OpenMP library that is to be limited
+
+    return import_module("threadpoolctl").ThreadpoolController().select(user_api="openmp")

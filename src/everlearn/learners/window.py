@@ -1,0 +1,225 @@
+"""Any scikit-learn estimator, fitted again and again on the newest rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from everlearn.errors import IntegrityError
+from everlearn.learners import skops_files
+from everlearn.learners.contract import Labels, State
+from everlearn.learners.estimators import Recipe, one_thread
+from everlearn.learners.inputs import Classes, as_batch, as_columns, as_rows, as_task, at_least, invalid
+from everlearn.learners.recent import Recent
+from everlearn.types import FloatArray, Scalar
+
+_FEWEST = 10  # rows below which frequencies, or the mean, say as much as any estimator
+_LARGEST = 1e38  # single precision, which trees compare in
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """What was learned as of row ``at``: frequencies (k,) or mean (1,), and the estimator beside them."""
+
+    at: int
+    prior: FloatArray
+    estimator: Any = None
+    file: bytes | None = None
+
+
+class Window:
+    """An estimator on the newest ``size`` rows, by default gradient-boosted trees.
+
+    ``estimator`` is ``"gradient_boosting"``, ``"random_forest"``, ``"extra_trees"``, ``"logistic"``
+    (classification), ``"ridge"`` (regression) or a path such as ``"sklearn.svm:SVC"``;
+    ``estimator_parameters`` go to it. Estimators that cannot take missing values get means for them,
+    scaled columns, and one-hot columns for category codes.
+
+    It is fitted as of the newest multiple of ``refit_every`` rows (before the first, as of the newest
+    power of two), when it is first asked. Memory: ``size + refit_every`` rows and the estimator. With
+    ``keep_window=False`` the state answers, but cannot go on learning.
+
+    >>> import numpy as np
+    >>> X = np.arange(200.0)[:, None]
+    >>> learner = Window(size=100)
+    >>> learner.learn(X, np.where(X[:, 0] < 150, "low", "high"))
+    >>> learner.predict(np.array([[120.0], [180.0]])).round(1)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    name: ClassVar[str] = "window"
+    prefers: ClassVar[Literal["stream", "triggered"]] = "triggered"
+    incremental: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        task: str = "classification",
+        categorical: Sequence[int] = (),
+        seed: int = 0,
+        size: int = 5000,
+        estimator: str = "gradient_boosting",
+        estimator_parameters: Mapping[str, Any] | None = None,
+        refit_every: int = 1,
+        keep_window: bool = True,
+        max_classes: int = 1000,
+    ) -> None:
+        self.task = as_task(task)
+        self.categorical = as_columns(categorical)
+        self.seed = seed
+        self.size = at_least("size", size, 2)
+        self.refit_every = at_least("refit_every", refit_every, 1)
+        self.keep_window = keep_window
+        self._recipe = Recipe(estimator, estimator_parameters or {}, task=self.task, seed=seed)
+        self._classes = Classes(max_classes)
+        self._recent: Recent | None = None
+        self._closed = False
+        self._fit = _Fit(0, np.empty(0))
+
+    @property
+    def wants(self) -> int | None:
+        """The newest ``size`` rows."""
+        return self.size
+
+    @property
+    def classes(self) -> list[Scalar]:
+        """The classes seen so far, in order of first appearance."""
+        return list(self._classes.values)
+
+    @property
+    def _width(self) -> int | None:
+        return None if self._recent is None else self._recent.width
+
+    def learn(self, X: FloatArray, y: Labels) -> None:
+        """Take the rows into the window; fitting waits until an answer is wanted."""
+        rows, values = as_batch(X, y, self._width, self.task)
+        if not len(rows):
+            return
+        if self._closed:
+            raise invalid("keep_window", "is false, so this state cannot go on learning: learn afresh")
+        if self.categorical and self.categorical[-1] >= rows.shape[1]:
+            last = self.categorical[-1]
+            raise invalid("categorical", f"column {last} is not one of the {rows.shape[1]} columns of X")
+        if self.task == "classification":
+            values = self._classes.learn(values)
+        if self._recent is None:
+            self._recent = Recent(rows.shape[1], self.size + self.refit_every)
+        self._recent.append(rows, np.array(values, dtype=np.float64))
+
+    def _due(self, learned: int) -> int:
+        """As of which row the estimator is due to be fitted when so many have been learned."""
+        if learned < self.refit_every:
+            return 1 << (learned.bit_length() - 1)
+        return learned - learned % self.refit_every
+
+    def _fitted(self) -> _Fit | None:
+        """The fit that is due, made now unless it is there; None while nothing is known."""
+        recent = self._recent
+        if recent is None:
+            return None
+        due = self._due(recent.learned)
+        if self._fit.at != due:
+            self._fit = self._fit_window(*recent.window(due, self.size), due)
+        return self._fit
+
+    def _fit_window(self, X: FloatArray, y: FloatArray, at: int) -> _Fit:
+        if self.task == "regression":
+            prior, varied = np.array([y.mean()]), True
+        else:
+            prior = np.bincount(y.astype(np.int64), minlength=int(y.max()) + 1) / len(y)
+            varied = bool((prior > 0).sum() > 1)
+        if not varied or len(y) < _FEWEST or not X.shape[1]:
+            return _Fit(at, prior)
+        targets = y if self.task == "regression" else y.astype(np.int64)
+        return _Fit(at, prior, self._recipe.fit(_tame(X), targets, self.categorical))
+
+    def predict(self, X: FloatArray) -> FloatArray:
+        """The estimator's probabilities (n, k), 0 for classes outside the window; or its estimates (n,)."""
+        rows = as_rows(X, self._width)
+        fit = self._fitted()
+        if self.task == "regression":
+            return _estimates(fit, rows)
+        answer = np.zeros((len(rows), len(self._classes)))
+        if fit is None or not len(rows):
+            return answer
+        if fit.estimator is None:
+            answer[:, : len(fit.prior)] = fit.prior
+            return answer
+        _vote(fit.estimator, _tame(rows), answer)
+        return answer
+
+    def state(self) -> State:
+        """The fit that is due, and the window unless it is not to be kept."""
+        fit, recent = self._fitted(), self._recent
+        if fit is None or recent is None:
+            return {"width": None}
+        if fit.estimator is not None and fit.file is None:
+            fit = self._fit = _Fit(fit.at, fit.prior, fit.estimator, skops_files.dump(fit.estimator))
+        kept = self.keep_window and not self._closed
+        rows = min(recent.learned, self.size + recent.learned - fit.at) if kept else 0
+        X, y = recent.newest(rows)
+        state: State = {
+            "width": recent.width,
+            "classes": self.classes,
+            "learned": recent.learned,
+            "fitted": fit.at,
+            "prior": fit.prior.copy(),
+            "window": {"kept": kept, "X": X, "y": y},
+        }
+        if fit.file is not None:
+            state["estimator.skops"] = fit.file
+        return state
+
+    def restore(self, state: State) -> None:
+        """Take over a state."""
+        try:
+            recent, fit, closed, classes = self._parse(state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"The state of a window learner is not whole: {error!r}") from None
+        self._recent, self._fit, self._closed = recent, fit, closed
+        self._classes.restore(classes)
+
+    def _parse(self, state: State) -> tuple[Recent | None, _Fit, bool, list[Scalar]]:
+        if state["width"] is None:
+            return None, _Fit(0, np.empty(0)), False, []
+        file = state.get("estimator.skops")
+        estimator = None if file is None else skops_files.load(file)
+        if file is not None and not hasattr(estimator, "predict"):
+            raise ValueError(f"the estimator is a {type(estimator).__name__}")
+        prior = np.array(state["prior"], dtype=np.float64)
+        fit = _Fit(int(state["fitted"]), prior, estimator, file)
+        window = state["window"]
+        recent = Recent(int(state["width"]), self.size + self.refit_every)
+        recent.append(np.array(window["X"], dtype=np.float64), np.array(window["y"], dtype=np.float64))
+        recent.learned = int(state["learned"])
+        if fit.at != self._due(recent.learned):
+            raise ValueError(f"fitted as of row {fit.at}, not as these parameters have it")
+        return recent, fit, not window["kept"], list(state["classes"])
+
+
+def _tame(X: FloatArray) -> FloatArray:
+    """Rows with NaN for what is not finite, and within single precision."""
+    return np.clip(np.where(np.isfinite(X), X, np.nan), -_LARGEST, _LARGEST)
+
+
+def _estimates(fit: _Fit | None, rows: FloatArray) -> FloatArray:
+    if fit is None or not len(rows):
+        return np.full(len(rows), np.nan)
+    if fit.estimator is None:
+        return np.full(len(rows), fit.prior[0])
+    with one_thread():
+        return np.asarray(fit.estimator.predict(_tame(rows)), dtype=np.float64).reshape(len(rows))
+
+
+def _vote(estimator: Any, rows: FloatArray, answer: FloatArray) -> None:
+    """Write an estimator's probabilities, or its answers as certainties, into the columns of its classes."""
+    with one_thread():
+        if hasattr(estimator, "predict_proba"):
+            answer[:, estimator.classes_] = estimator.predict_proba(rows)
+            answer /= answer.sum(axis=1, keepdims=True)
+        else:
+            answer[np.arange(len(rows)), estimator.predict(rows)] = 1.0

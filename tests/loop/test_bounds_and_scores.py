@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from sklearn import metrics as sk
+
+from everlearn.loop.bounds import jackknife_interval, mean_interval, proportion_interval
+from everlearn.loop.scores import (
+    Scored,
+    Totals,
+    metric_interval,
+    metrics,
+    score_row,
+    summed_metrics,
+    terms_of,
+)
+from everlearn.types import Output
+
+
+def scored_rows(n: int = 300, seed: int = 0) -> list[Scored]:
+    rng = random.Random(seed)
+    rows = []
+    for i in range(n):
+        p, truth = rng.random(), rng.choice(["no", "yes"])
+        output = Output("yes" if p > 0.5 else "no", {"no": 1 - p, "yes": p})
+        rows.append(score_row(i + 1, 1, truth, output, rng.choice(["no", "yes"]), "yes"))
+    return rows
+
+
+def test_classification_metrics_are_those_of_scikit_learn() -> None:
+    rows = scored_rows()
+    truth, answered = [s.truth for s in rows], [s.value for s in rows]
+    positive = [s.p_positive for s in rows]
+    ours = metrics(rows, "classification")
+    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(truth, answered))
+    assert ours["f1"] == pytest.approx(sk.f1_score(truth, answered, average="macro"))
+    assert ours["auc"] == pytest.approx(sk.roc_auc_score([t == "yes" for t in truth], positive))
+    assert ours["log_loss"] == pytest.approx(
+        sk.log_loss(truth, [[1 - p, p] for p in positive], labels=["no", "yes"])
+    )
+
+
+def test_kappa_t_and_kappa_m_measure_against_their_baselines() -> None:
+    rows = scored_rows()
+    accuracy = sum(s.value == s.truth for s in rows) / len(rows)
+    no_change = sum(s.no_change == s.truth for s in rows) / len(rows)
+    assert metrics(rows, "classification")["kappa_t"] == pytest.approx(
+        (accuracy - no_change) / (1 - no_change)
+    )
+
+
+def test_regression_metrics_are_those_of_scikit_learn() -> None:
+    rng = random.Random(1)
+    truth = [rng.gauss(0, 2) for _ in range(200)]
+    guess = [t + rng.gauss(0, 1) for t in truth]
+    rows = [
+        score_row(i, 1, t, Output(g), 0.0, 0.0) for i, (t, g) in enumerate(zip(truth, guess, strict=True))
+    ]
+    ours = metrics(rows, "regression")
+    assert ours["mae"] == pytest.approx(sk.mean_absolute_error(truth, guess))
+    assert ours["rmse"] == pytest.approx(math.sqrt(sk.mean_squared_error(truth, guess)))
+    assert ours["r2"] == pytest.approx(sk.r2_score(truth, guess))
+
+
+def test_sums_over_all_rows_agree_with_the_rows() -> None:
+    rows, totals = scored_rows(), Totals()
+    for scored in rows:
+        totals.add(terms_of(scored, "classification"))
+    summed = summed_metrics(totals.sums, totals.rows, "classification")
+    whole = metrics(rows, "classification")
+    assert all(summed[name] == pytest.approx(whole[name]) for name in summed)
+
+
+def test_an_unanswered_row_counts_as_wrong() -> None:
+    row = score_row(1, 0, "yes", Output(None), None, None)
+    assert metrics([row], "classification")["accuracy"] == 0.0
+
+
+def test_a_one_class_window_has_no_auc_and_breaks_nothing() -> None:
+    rows = [s for s in scored_rows() if s.truth == "yes"]
+    assert metrics(rows, "classification")["auc"] is None
+    assert metric_interval(rows, "auc", "classification", 0.95) is None
+
+
+def test_no_rows_have_no_metrics() -> None:
+    assert metrics([], "classification") == {}
+    assert metrics([], "regression") == {}
+    assert metric_interval([], "accuracy", "classification", 0.95) is None
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.5, 0.9])
+def test_each_bound_of_a_proportion_holds_at_least_as_often_as_it_says(rate: float) -> None:
+    rng = random.Random(7)
+    seen = [proportion_interval(sum(rng.random() < rate for _ in range(150)), 150, 0.95) for _ in range(1500)]
+    for held in ([i.lower <= rate for i in seen], [i.upper >= rate for i in seen]):
+        assert sum(held) / len(held) > 0.94
+
+
+def test_the_jackknife_of_a_mean_is_close_to_the_normal_interval() -> None:
+    rng = random.Random(3)
+    values = [rng.gauss(5, 2) for _ in range(1000)]
+    blocks = [values[i * 100 : (i + 1) * 100] for i in range(10)]
+    left_out = [sum(sum(b) for j, b in enumerate(blocks) if j != i) / 900 for i in range(10)]
+    ours = jackknife_interval(sum(values) / 1000, left_out, 1000, 0.95)
+    normal = mean_interval(values, 0.95)
+    assert ours.value == pytest.approx(normal.value)
+    assert ours.upper - ours.lower == pytest.approx(normal.upper - normal.lower, rel=0.6)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "auc", "log_loss", "kappa_m", "kappa_t"])
+def test_every_metric_has_bounds_around_its_value(metric: str) -> None:
+    interval = metric_interval(scored_rows(), metric, "classification", 0.95)
+    assert interval is not None
+    assert interval.lower <= interval.value <= interval.upper
