@@ -60,7 +60,18 @@ PLANTS = {
     "the client imports the core": (
         "client/__init__.py",
         "from everlearn.loop import engine",
-        "The client knows only HTTP",
+        "The client and the demo know only HTTP",
+    ),
+    "the demo reaches into the database": (
+        "demo/play.py",
+        "from everlearn.wiring import Installation",
+        "The client and the demo know only HTTP",
+    ),
+    "one door imports another": ("worker.py", "import everlearn.api.app", "Imports point one way"),
+    "an import goes in a circle": (
+        "learners/inputs.py",
+        "from everlearn.learners.majority import Majority",
+        "No import goes in a circle",
     ),
     "an adapter pickles": ("adapters/artifacts.py", "import pickle", "Nothing is pickled"),
     "an import hides in a function": (

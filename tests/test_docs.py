@@ -151,6 +151,27 @@ def test_every_prometheus_metric_is_documented() -> None:
     assert [name for name in names if f"`{name}" not in page] == []
 
 
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(
+        re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    for path in [*PAGES, ROOT / ".ci" / "run", ROOT / "constraints.txt"]:
+        page = path.read_text(encoding="utf-8")
+        named = re.findall(r"(?:^|`|\" )make ([a-z-]+)", page, re.MULTILINE)
+        assert set(named) <= targets, page_id(path)
+
+
+def test_every_dependency_has_a_pin() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]
+    names = {re.split(r"[\[><=; ]", name)[0] for name in wanted} - {"everlearn"}
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
+    assert [name for name in names if f"\n{name.lower().replace('_', '-')}==" not in pins] == []
+
+
 # -- links and code ----------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ Looking changes nothing: no folder, key or database is made.
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from everlearn.errors import EverlearnError
 from everlearn.running import is_locked, is_ready, read_server
 from everlearn.types import JobState
-from everlearn.wiring import Installation
+from everlearn.wiring import Installation, describe_settings
 
 State = Literal["ok", "warn", "fail"]
 
@@ -29,6 +30,7 @@ FUTURE_SECONDS = 300.0
 FIRST_SANE_TIME = 1_735_689_600.0  # 2025-01-01: an earlier clock was never set
 LOOK_SECONDS = 1.5
 MLFLOW_SECONDS = 30.0
+OTHER_VARIABLES = {"EVERLEARN_URL", "EVERLEARN_DEBUG", "EVERLEARN_PARENT_PID", "EVERLEARN_LISTEN_FD"}
 EXTRAS = {"mlflow": "mlflow", "parquet": "pyarrow", "plot": "matplotlib", "postgres": "psycopg"}
 
 
@@ -204,6 +206,16 @@ def check_mlflow(installation: Installation) -> Finding:
     return Finding("MLflow", "ok", f"{line}; {waiting} messages wait")
 
 
+def check_settings(installation: Installation) -> Finding:
+    """Whether a variable looks like a setting and is none: a typing error has no effect otherwise."""
+    known = {info.variable for info in describe_settings()} | OTHER_VARIABLES
+    known |= {f"EVERLEARN_{info.field.upper()}" for info in describe_settings()}
+    strange = sorted(name for name in os.environ if name.startswith("EVERLEARN_") and name not in known)
+    if strange:
+        return Finding("settings", "warn", f"no such setting: {', '.join(strange)}", "everlearn settings")
+    return Finding("settings", "ok", f"{len(installation.settings.model_fields_set)} are set")
+
+
 def check_extras(installation: Installation) -> Finding:
     """Which optional parts are installed, and whether one is missing that the settings ask for."""
     missing = [extra for extra, module in EXTRAS.items() if find_spec(module) is None]
@@ -224,6 +236,7 @@ CHECKS: dict[str, Callable[[Installation], Finding]] = {
     "loop": check_loop,
     "jobs": check_jobs,
     "MLflow": check_mlflow,
+    "settings": check_settings,
     "extras": check_extras,
 }
 

@@ -26,7 +26,7 @@ def main(data: Path | None = None) -> None:
 
     installation = Installation.load(data=data)
     settings = installation.settings
-    os.nice(10)  # serving and learning come first
+    os.nice(5)  # serving and learning come first
     logs.setup("mirror", level=settings.log_level, as_json=settings.log_json)
     stop = threading.Event()
     stop_on_signals(stop.set)

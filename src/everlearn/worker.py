@@ -266,7 +266,7 @@ class Worker:
             trouble.succeeded("advance")
             if not moved:
                 self._stop.wait(self._poll)
-        jobs.join(timeout=STOP_SECONDS)
+        jobs.join(timeout=STOP_SECONDS if self.runner.current else 0.1)
         if jobs.is_alive():
             self.runner.give_back()
 

@@ -135,13 +135,17 @@ async def test_a_bad_request_fails_alone(commit: GroupCommit, slow: Slow, store:
 
 async def test_an_unknown_model_fails_alone(commit: GroupCommit) -> None:
     good, bad = await asyncio.gather(
-        commit.append("a", [prediction("1")]), commit.append("gone", [prediction("1")]), return_exceptions=True
+        commit.append("a", [prediction("1")]),
+        commit.append("gone", [prediction("1")]),
+        return_exceptions=True,
     )
     assert isinstance(good, list)
     assert isinstance(bad, NotFoundError)
 
 
-async def test_a_store_that_is_down_is_not_asked_once_for_each_caller(commit: GroupCommit, slow: Slow) -> None:
+async def test_a_store_that_is_down_is_not_asked_once_for_each_caller(
+    commit: GroupCommit, slow: Slow
+) -> None:
     first = await held(commit, slow)
     slow.down = True
     waiting = [asyncio.create_task(commit.append("a", [prediction(str(i))])) for i in range(20)]

@@ -33,22 +33,27 @@ class ReadyAnswer(BaseModel):
 
 
 @router.get("/health", response_model=HealthAnswer)
-async def health(_: TheDoor) -> HealthAnswer:
+async def health() -> HealthAnswer:
     """Is the process alive?"""
     return HealthAnswer(status="ok", version=__version__)
 
 
 @router.get("/v1/health/ready", response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}})
 async def ready(door: TheDoor, response: Response) -> ReadyAnswer:
-    """Can it serve? 503 when the store does not answer. ``degraded``: an older version answers for some."""
+    """Can it serve? 503 while it starts, or when the store does not answer.
+
+    ``degraded``: for some model, an older version answers because the champion does not load.
+    """
     store = await run_in_threadpool(_store, door)
     failed = len(door.runtime.failed)
     champions = f"{failed} cannot be loaded: see the log" if failed else "ok"
+    status: Literal["ready", "degraded", "unavailable"] = "degraded" if failed else "ready"
+    if door.runtime.loading:
+        champions, status = "are being loaded", "unavailable"
     if store != "ok":
+        status = "unavailable"
+    if status == "unavailable":
         response.status_code = 503
-    status: Literal["ready", "degraded", "unavailable"] = (
-        "unavailable" if store != "ok" else "degraded" if failed else "ready"
-    )
     return ReadyAnswer(status=status, checks={"store": store, "champions": champions})
 
 

@@ -16,6 +16,7 @@ from everlearn.api.instruments import Instruments
 from everlearn.api.problems import problem, unexpected
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MODEL = re.compile(r"/v1/models/([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:/|$)")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -32,7 +33,7 @@ def header(scope: Scope, wanted: bytes) -> str:
 
 def template_of(scope: Scope) -> str:
     """The path of the matched route with its parameters' names, for metrics and logs; never the values."""
-    template = scope.get("state", {}).get("template")
+    template = getattr(scope.get("route"), "path", None)
     return template if isinstance(template, str) else "unmatched"
 
 
@@ -57,7 +58,10 @@ class Context:
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id, scope["path"])
         started = time.perf_counter()
-        with logger.contextualize(request_id=request_id):
+        about = {"request_id": request_id}
+        if named := _MODEL.match(scope["path"]):
+            about["model"] = named[1]
+        with logger.contextualize(**about):
             try:
                 await self.app(scope, receive, answer.send)
             except Exception:

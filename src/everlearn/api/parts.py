@@ -69,7 +69,6 @@ class Door:
 
 def _door(request: Request) -> Door:
     door: Door = request.app.state.door
-    request.scope["state"]["template"] = getattr(request.scope.get("route"), "path", None)
     return door
 
 

@@ -102,6 +102,11 @@ class Runtime:
         """Models whose champion could not be loaded, for now."""
         return dict(self._failed)
 
+    @property
+    def loading(self) -> bool:
+        """Whether the first look at the store has not ended yet."""
+        return self._thread is not None and self._looked == float("-inf")
+
     async def served(self, model: str) -> Served:
         """What answers for a model now; raises NotFoundError, or UnavailableError if nothing loads."""
         served, asked = self._served.get(model), self._asked.get(model, float("-inf"))
@@ -202,22 +207,19 @@ class Runtime:
 
     def _load_older(self, model: str, champion: Champion, spec: ModelSpec | None) -> None:
         """With nothing loaded yet, the nearest ancestor that loads answers: no request fails for this."""
-        number: int | None = champion.version
+        number = self._parts.versions.get(model, champion.version).parent if spec else None
         while spec is not None and number is not None:
+            version = self._parts.versions.get(model, number)
+            number = version.parent
             try:
-                version = self._parts.versions.get(model, number)
-                number = version.parent
-                if version.number != champion.version:
-                    self._served[model] = self._load(spec, champion, version.number, version.digest)
-                    logger.warning(
-                        "{}: version {} answers instead of {}", model, version.number, champion.version
-                    )
-                    return
-            except NotFoundError:
-                if number == champion.version:
-                    return
+                self._served[model] = self._load(spec, champion, version.number, version.digest)
             except Exception as error:
-                logger.warning("{}: an older version does not load either: {}", model, error)
+                logger.warning("{}: version {} does not load either: {}", model, version.number, error)
+            else:
+                logger.warning(
+                    "{}: version {} answers instead of {}", model, version.number, champion.version
+                )
+                return
 
     def _note(self, model: str, champion: Champion, error: Exception) -> None:
         before = self._failed.get(model)

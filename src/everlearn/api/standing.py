@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from everlearn.api.parts import Parts
@@ -36,7 +35,6 @@ def standing(parts: Parts, model: str, champion: Champion | None = None) -> Stan
     return Standing(parts.log.head(model), checkpoint.cursor, champion, _scores(checkpoint.state))
 
 
-@lru_cache(maxsize=64)
 def _scores(state: bytes) -> Mapping[str, Any]:
     from everlearn.loop.summary import summary
 

@@ -36,8 +36,9 @@ def read_csv(
             keep_default_na=False,
             encoding="utf-8",
         ) as reader:
+            numeric = [name for name, kind in kinds.items() if kind == "numeric"]
             for frame in reader:
-                yield _split(frame, spec)
+                yield _split(_numbers_kept(frame, [*numeric, spec.target]), spec)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise _unreadable("CSV", error) from None
 
@@ -56,6 +57,17 @@ def read_parquet(
             yield _split(batch.to_pandas(), spec)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise _unreadable("Parquet", error) from None
+
+
+def _numbers_kept(frame: Any, names: Sequence[str]) -> Any:
+    """Undo what one word does to a column: pandas reads all of its cells in the chunk as text."""
+    import pandas as pd
+
+    for name in names:
+        if name in frame.columns and frame[name].dtype.kind not in "ifb":
+            numbers = pd.to_numeric(frame[name], errors="coerce")
+            frame[name] = frame[name].astype(object).where(numbers.isna(), numbers.astype(object))
+    return frame
 
 
 def _split(frame: Any, spec: ModelSpec) -> tuple[list[dict[str, Any]], list[Any]]:

@@ -12,6 +12,8 @@ from everlearn import __version__
 from everlearn.cli import data, doctor, models, replay, serve, show, steer
 from everlearn.errors import EverlearnError
 
+FAULTS_SHOWN = 20
+
 app = typer.Typer(
     name="everlearn",
     help="Keeps a deployed model current: serves, joins late labels, learns, promotes what is proven better.",
@@ -83,7 +85,7 @@ def main() -> None:
 
 def _fail(detail: str, faults: list[str]) -> None:
     typer.echo(f"error: {detail}", err=True)
-    for fault in faults:
-        if fault not in detail:
-            typer.echo(f"  {fault}", err=True)
+    untold = [fault for fault in faults if fault not in detail]
+    for fault in untold[:FAULTS_SHOWN]:
+        typer.echo(f"  {fault}", err=True)
     sys.exit(1)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from statistics import fmean
 
 
-def buckets(values: Sequence[float], count: int) -> list[float]:
-    """The means of ``count`` stretches of equal length (fewer, if there are fewer values).
+def trail(values: Sequence[float], count: int, window: int) -> list[float]:
+    """The means of the ``window`` newest values at ``count`` evenly spaced places.
 
-    >>> buckets([0.0, 1.0, 1.0, 1.0], 2)
+    >>> trail([0.0, 1.0, 1.0, 1.0], count=2, window=2)
     [0.5, 1.0]
     """
     count = min(count, len(values))
-    edges = [round(i * len(values) / count) for i in range(count + 1)] if count else []
-    return [sum(values[start:end]) / (end - start) for start, end in pairwise(edges) if end > start]
+    ends = [round((i + 1) * len(values) / count) for i in range(count)] if count else []
+    return [fmean(values[max(0, end - window) : end]) for end in ends]
 
 
 def chart(
@@ -30,7 +30,7 @@ def chart(
     1.00 │  •
     0.50 ┤╌•╌
     0.00 │•
-              P
+            P
     """
     if not points:
         return ""
@@ -44,6 +44,8 @@ def chart(
     texts = []
     for index, row in enumerate(rows):
         level = high - (high - low) * index / max(1, height - 1)
+        if index == line and threshold is not None:
+            level = threshold
         axis = "┤" if index == line else "│"
         texts.append(f"{_level(level)} {axis}{''.join(row)}".rstrip())
     if marks:

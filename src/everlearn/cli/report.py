@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from everlearn.cli.chart import buckets, chart
+from everlearn.cli.chart import chart, trail
 from everlearn.cli.output import table
 from everlearn.errors import MissingExtraError
 from everlearn.types import DecisionKind
@@ -65,7 +65,7 @@ def _row(title: str, scores: Any, columns: tuple[str, ...]) -> tuple[object, ...
 def _chart(report: ReplayReport) -> str:
     losses = report.curves.get("served", ())
     shown, title = _score(report, losses)
-    points = buckets(shown, WIDTH)
+    points = trail(shown, WIDTH, _window(report))
     scale = len(points) / max(1, report.rows)
     marks: dict[int, str] = {}
     for decision, row in zip(report.decisions, report.decision_rows, strict=True):
@@ -77,6 +77,11 @@ def _chart(report: ReplayReport) -> str:
     legend = "P promoted, R rolled back, x refused, w drift warning, ! failed"
     drawn = chart(points, threshold=_threshold(report), marks=marks)
     return f"{title} over time ({legend})\n{drawn}\n"
+
+
+def _window(report: ReplayReport) -> int:
+    """How many rows each point of a chart is the mean of."""
+    return max(50, report.rows // 40)
 
 
 def _score(report: ReplayReport, losses: Any) -> tuple[list[float], str]:
@@ -115,11 +120,11 @@ def plot(report: ReplayReport, path: Path) -> None:
     figure = Figure(figsize=(10, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    points = min(200, max(1, report.rows // 20))
+    count = min(300, report.rows)
     for name, losses in report.curves.items():
         shown, title = _score(report, losses)
-        means = buckets(shown, points)
-        at = [(i + 0.5) * report.rows / len(means) for i in range(len(means))]
+        means = trail(shown, count, _window(report))
+        at = [(i + 1) * report.rows / len(means) for i in range(len(means))]
         own = name == "served"
         axes.plot(
             at, means, label=NAMES.get(name, name), linewidth=1.8 if own else 0.9, alpha=1.0 if own else 0.6
@@ -133,5 +138,5 @@ def plot(report: ReplayReport, path: Path) -> None:
             axes.axvline(row, color=colors[decision.kind], linewidth=0.7, alpha=0.6)
     axes.set_xlabel("row (green: promoted, red: rolled back)")
     axes.set_title(f"{report.spec.target}: {report.spec.learner.name}, {report.spec.update}")
-    axes.legend(loc="lower left", fontsize="small")
+    figure.legend(loc="outside lower center", ncols=6, fontsize="small")
     figure.savefig(path, format="png")

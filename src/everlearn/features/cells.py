@@ -145,6 +145,8 @@ CELLS: Mapping[FeatureKind, Cell] = {
 
 def _number(value: Any) -> int | float | None:
     """A finite int or float as itself, else None."""
+    if type(value) is float:  # the usual case, without the slow look at abstract types
+        return value if math.isfinite(value) else None
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         return None
     number = int(value) if isinstance(value, Integral) else float(value)

@@ -88,7 +88,12 @@ class Schema:
         clean: list[dict[str, Scalar]] = []
         for i, row in enumerate(rows):
             quick = self._quick(row)
-            clean.append(self._slow(i, row, refuse, ignored, faults) if quick is None else quick)
+            if quick is None and not isinstance(row, Mapping):
+                faults.add(f"rows[{i}]", f"is a {type(row).__name__}: send an object of columns and values")
+                continue
+            clean.append(self._slow(i, row, faults) if quick is None else quick)
+            if len(row) != len(clean[-1]):
+                self._extras(i, row, refuse, ignored, faults)
         faults.raise_any()
         return Checked(clean, ignored)
 
@@ -110,10 +115,8 @@ class Schema:
         return targets
 
     def _quick(self, row: Row) -> dict[str, Scalar] | None:
-        """The clean row if it has just the schema's columns and no missing cells; None if it needs a look."""
+        """The clean row if all is there and good, None if it needs a closer look."""
         try:
-            if len(row) != len(self._names):
-                return None
             clean = dict(zip(self._names, self._all(row), strict=True))
             cells = self._numbers(row)
             # A sum is finite only if each of its terms is.
@@ -127,19 +130,11 @@ class Schema:
             return None
         return clean
 
-    def _slow(
-        self, i: int, row: Row, refuse: bool, ignored: dict[str, int], faults: _Faults
-    ) -> dict[str, Scalar]:
-        if not isinstance(row, Mapping):
-            faults.add(f"rows[{i}]", f"is a {type(row).__name__}: send an object of column names and values")
-            return {}
+    def _slow(self, i: int, row: Row, faults: _Faults) -> dict[str, Scalar]:
         named = [name for name in self._names if name in row]
         if not named:
             listed = ", ".join(self._names[:10]) + (", …" if len(self._names) > 10 else "")
             faults.add(f"rows[{i}]", f"names no feature of the model: send at least one of {listed}")
-        for name in row if len(named) < len(row) else ():
-            if name not in self._checks:
-                self._extra(f"rows[{i}].{name}", str(name), refuse, ignored, faults)
         clean: dict[str, Scalar] = {}
         for name in named:
             try:
@@ -151,11 +146,14 @@ class Schema:
                 clean[name] = cell
         return clean or dict.fromkeys(self._names[:1])
 
-    @staticmethod
-    def _extra(where: str, name: str, refuse: bool, ignored: dict[str, int], faults: _Faults) -> None:
-        if refuse:
-            faults.add(where, "is not a feature of the model: leave it out, or add it to the spec")
-        ignored[name] = ignored.get(name, 0) + 1
+    def _extras(self, i: int, row: Row, refuse: bool, ignored: dict[str, int], faults: _Faults) -> None:
+        for name in row:
+            if name in self._checks:
+                continue
+            if refuse:
+                message = "is not a feature of the model: leave it out, or add it to the spec"
+                faults.add(f"rows[{i}].{name}", message)
+            ignored[str(name)] = ignored.get(str(name), 0) + 1
 
 
 class _Faults:

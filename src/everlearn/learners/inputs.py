@@ -12,6 +12,9 @@ from everlearn.errors import Fault, InvalidError
 from everlearn.learners.contract import Labels
 from everlearn.types import FloatArray, Scalar, Task
 
+LARGEST = 1e100
+"""Features at or beyond this size count as missing, targets are refused: squares would overflow."""
+
 
 def invalid(field: str, message: str) -> InvalidError:
     """An InvalidError with one fault."""
@@ -49,7 +52,10 @@ def positive(field: str, value: float) -> float:
 
 def as_rows(X: Any, width: int | None) -> FloatArray:
     """Rows as float64 (n, d); raises InvalidError unless there are two dimensions and d fits ``width``."""
-    rows: FloatArray = np.asarray(X, dtype=np.float64)
+    try:
+        rows: FloatArray = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise invalid("X", "holds values that are no numbers: encode them first") from None
     if rows.ndim != 2:
         raise invalid("X", f"has {rows.ndim} dimensions: pass rows as an array (n, d)")
     if width is not None and rows.shape[1] != width:
@@ -92,8 +98,8 @@ def as_targets(y: Labels) -> list[float]:
         raise invalid("y", f"has {values.ndim} dimensions: pass one target a row")
     targets: list[float] = values.tolist()
     for i, value in enumerate(targets):
-        if not math.isfinite(value):
-            raise invalid(f"y[{i}]", f"is {value}: a regression learns finite numbers")
+        if not abs(value) < LARGEST:
+            raise invalid(f"y[{i}]", f"is {value}: a regression learns finite numbers under {LARGEST:g}")
     return targets
 
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from everlearn.learners.inputs import LARGEST
 from everlearn.types import FloatArray
-
-LARGEST = 1e100
-"""Numbers at or beyond this size count as missing: their squares would overflow."""
 
 _TRUST = 10.0  # rows of a column before its spread is trusted to call a value an outlier
 
@@ -39,11 +37,13 @@ class Scaler:
     def learn(self, row: FloatArray) -> None:
         """Take one row (d,) in."""
         present = np.abs(row) < LARGEST
-        if not present.all():
-            row = np.where(present, row, self.mean)
         self.count += present
         np.minimum(self.count, self.memory, out=self.count)
-        weight = present / np.maximum(self.count, 1.0)
+        if present.all():
+            weight = 1.0 / self.count
+        else:
+            row = np.where(present, row, self.mean)
+            weight = present / np.maximum(self.count, 1.0)
         delta = row - self.mean
         np.minimum(delta, self._bound, out=delta)
         np.maximum(delta, -self._bound, out=delta)

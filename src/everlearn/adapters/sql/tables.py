@@ -181,8 +181,8 @@ outbox = Table(
 receipts = Table(
     "receipts",
     metadata,
-    Column("scope", String(200), primary_key=True),
-    Column("key", String(MAX_KEY), primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
     Column("digest", String(128), nullable=False),
     Column("status", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),

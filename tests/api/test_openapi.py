@@ -1,0 +1,73 @@
+"""The OpenAPI page says what the door does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from everlearn.api.auth import OPEN
+
+
+@pytest.fixture
+def page(make_app: Callable[..., FastAPI]) -> dict[str, Any]:
+    return make_app().openapi()
+
+
+def operations(page: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in page["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def resolved(page: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    for option in schema.get("anyOf", ()):
+        if "$ref" in option:
+            return resolved(page, option)
+    if "$ref" in schema:
+        return dict(page["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+    return schema
+
+
+def test_every_operation_has_a_tag_and_a_description(page: dict[str, Any]) -> None:
+    tags = {tag["name"] for tag in page["tags"]}
+    for method, path, operation in operations(page):
+        assert set(operation["tags"]) <= tags, (method, path)
+        assert operation["tags"], (method, path)
+        assert operation["description"], (method, path)
+
+
+def test_every_operation_but_the_open_ones_asks_for_the_key(page: dict[str, Any]) -> None:
+    for method, path, operation in operations(page):
+        assert ("security" in operation) == (path not in OPEN), (method, path)
+        assert ("401" in operation["responses"]) == (path not in OPEN), (method, path)
+
+
+def test_every_error_is_a_problem(page: dict[str, Any]) -> None:
+    for method, path, operation in operations(page):
+        for status, response in operation["responses"].items():
+            if int(status) >= 400 and path not in OPEN:
+                assert list(response["content"]) == ["application/problem+json"], (method, path, status)
+    assert "HTTPValidationError" not in str(page)
+
+
+def test_every_body_has_an_example(page: dict[str, Any]) -> None:
+    for method, path, operation in operations(page):
+        if "requestBody" not in operation:
+            continue
+        content = operation["requestBody"]["content"]["application/json"]
+        schema = resolved(page, content["schema"])
+        assert {"example", "examples"} & {*schema, *content, *content["schema"]}, (method, path)
+
+
+def test_writes_take_an_idempotency_key(page: dict[str, Any]) -> None:
+    for method, path, operation in operations(page):
+        names = {parameter["name"] for parameter in operation.get("parameters", ())}
+        assert ("Idempotency-Key" in names) == (method != "get"), (method, path)
+
+
+def test_the_page_is_the_same_when_asked_again(make_app: Callable[..., FastAPI]) -> None:
+    app = make_app()
+    assert app.openapi() == app.openapi() == make_app().openapi()

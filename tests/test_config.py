@@ -1,0 +1,139 @@
+"""Settings come from the environment, one place, one table; the key is made once and stays private."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from everlearn.config import Settings, describe, make_key, read_key, variable_of
+from everlearn.errors import InvalidError
+
+
+def test_defaults_keep_everything_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.load()
+    data = tmp_path / "everlearn-data"
+    assert settings.database == f"sqlite:///{data / 'everlearn.db'}"
+    assert settings.artifacts_folder == data / "artifacts"
+    assert settings.mlflow_uri == f"sqlite:///{data / 'mlflow.db'}"
+    assert settings.key_path.absolute() == data / "key"
+    assert (settings.host, settings.port, settings.threshold) == ("127.0.0.1", 8000, 0.8)
+    assert not data.exists()
+
+
+def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "EVERLEARN_DATA": "/somewhere",
+        "EVERLEARN_DATABASE_URL": "postgresql://db/x",
+        "EVERLEARN_PORT": "9000",
+        "EVERLEARN_LOG_LEVEL": "debug",
+        "EVERLEARN_LOG_JSON": "1",
+        "PERFORMANCE_THRESHOLD": "0.9",
+        "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.load()
+    assert settings.data == Path("/somewhere")
+    assert settings.database == "postgresql://db/x"
+    assert (settings.port, settings.log_level, settings.log_json) == (9000, "DEBUG", True)
+    assert (settings.threshold, settings.mlflow_uri) == (0.9, "http://mlflow:5000")
+
+
+def test_arguments_override_the_environment_and_none_overrides_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EVERLEARN_PORT", "9000")
+    monkeypatch.setenv("PERFORMANCE_THRESHOLD", "0.9")
+    assert Settings.load(port=9001, threshold=0.5).port == 9001
+    assert Settings.load(port=9001, threshold=0.5).threshold == 0.5
+    assert Settings.load(port=None, threshold=None).port == 9000
+
+
+@pytest.mark.parametrize("word", ["off", "OFF", "none"])
+def test_mlflow_can_be_turned_off(word: str) -> None:
+    assert Settings.load(mlflow_tracking_uri=word).mlflow_uri is None
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERFORMANCE_THRESHOLD", "")
+    assert Settings.load().threshold == 0.8
+
+
+def test_every_wrong_setting_is_named_by_its_variable_but_its_value_is_not_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PERFORMANCE_THRESHOLD", "secret-looking")
+    monkeypatch.setenv("EVERLEARN_PORT", "99999")
+    with pytest.raises(InvalidError) as caught:
+        Settings.load()
+    assert {fault.field for fault in caught.value.faults} == {"PERFORMANCE_THRESHOLD", "EVERLEARN_PORT"}
+    assert "secret-looking" not in str(caught.value)
+
+
+def test_a_child_process_sees_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    key = "k" * 20
+    parent = Settings.load(data=Path("d"), port=0, threshold=0.7, mlflow_tracking_uri="off", api_key=key)
+    environment = parent.environment()
+    assert environment["EVERLEARN_DATA"] == str(tmp_path / "d")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    child = Settings.load()
+    assert (child.threshold, child.mlflow_uri, child.port) == (0.7, None, 0)
+    assert read_key(child) == key
+
+
+def test_the_table_describes_every_setting() -> None:
+    table = {info.field: info for info in describe()}
+    assert set(table) == set(Settings.model_fields)
+    assert all(info.description.endswith(".") for info in table.values())
+    assert table["threshold"].variable == "PERFORMANCE_THRESHOLD"
+    assert variable_of("port") == "EVERLEARN_PORT"
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = Settings.load(api_key="not-to-be-seen-anywhere")
+    assert "not-to-be-seen" not in repr(settings) + str(settings)
+
+
+def test_the_key_is_made_once_with_mode_600(tmp_path: Path) -> None:
+    settings = Settings.load(data=tmp_path / "d")
+    assert read_key(settings) is None
+    key, is_new = make_key(settings)
+    assert is_new
+    assert len(key) >= 43  # 256 bits in base64
+    assert stat.S_IMODE(settings.key_path.stat().st_mode) == 0o600
+    assert make_key(settings) == (key, False)
+    assert [path.name for path in settings.data.iterdir()] == ["key"]
+
+
+def test_many_at_once_agree_on_one_key(tmp_path: Path) -> None:
+    settings = Settings.load(data=tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: make_key(settings), range(32)))
+    assert len({key for key, _ in made}) == 1
+    assert sum(is_new for _, is_new in made) == 1
+
+
+def test_a_key_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("from-a-mounted-secret\n")
+    assert read_key(Settings.load(api_key_file=path)) == "from-a-mounted-secret"
+    assert make_key(Settings.load(api_key="from-the-environment")) == ("from-the-environment", False)
+
+
+@pytest.mark.parametrize("bad", ["", "short", "has spaces in the middle", "schlüssel-mit-umlaut"])
+def test_an_unusable_key_is_refused(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text(bad)
+    with pytest.raises(InvalidError, match="16 or more"):
+        read_key(Settings.load(api_key_file=path))
+
+
+def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidError, match="EVERLEARN_API_KEY_FILE"):
+        make_key(Settings.load(api_key_file=tmp_path / "absent"))
