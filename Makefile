@@ -9,6 +9,8 @@ PYTHON ?=
 ARGS ?=
 WORKERS ?= auto
 TESTS ?= src tests
+# Migrations can be imported by Alembic alone.
+NO_DOCTESTS := --ignore=src/everlearn/adapters/sql/migrations
 
 BIN := $(VENV)/bin
 # What is installed is keyed on the content of these two files, not on their times.
@@ -27,7 +29,7 @@ up: $(UP) ## Start the server with the demo stream (ARGS: options of 'everlearn 
 	@exec $(BIN)/everlearn up --demo $(ARGS)
 
 test: $(DEV) ## Run the tests that are quick (TESTS: which paths; ARGS: options of pytest)
-	@$(BIN)/pytest -n $(WORKERS) -m "not slow" $(TESTS) $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) -m "not slow" $(NO_DOCTESTS) $(TESTS) $(ARGS)
 
 slow: $(DEV) ## Run the tests that take longer: real processes, kill -9, MLflow
 	@$(BIN)/pytest -n $(WORKERS) -m slow tests $(ARGS)

@@ -32,7 +32,10 @@ class Fault:
 
 
 class EverlearnError(Exception):
-    """Base of all errors here. ``title`` names the kind; the message says what to do next."""
+    """Base of all errors here. ``title`` names the kind; the message says what to do next.
+
+    ``request_id`` is that of the request that failed, where a server told it.
+    """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Something went wrong"
@@ -41,6 +44,7 @@ class EverlearnError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.faults = tuple(faults)
+        self.request_id: str | None = None
 
     @property
     def type(self) -> str:

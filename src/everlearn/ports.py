@@ -79,7 +79,7 @@ class Log(Protocol):
         """Add events durably and in order, all or none; one receipt each (see ``Receipt``).
 
         Duplicates and conflicts add nothing. Order within the call counts: a label may follow its
-        prediction in the same call.
+        prediction in the same call. The first label of an id is never logged as a correction.
         """
         ...
 
@@ -88,9 +88,7 @@ class Log(Protocol):
         prediction with the label that was parked for it (the newest value if it was corrected)."""
         ...
 
-    def examples(
-        self, model: str, *, upto: int, after: int = 0, newest: int | None = None
-    ) -> list[Example]:
+    def examples(self, model: str, *, upto: int, after: int = 0, newest: int | None = None) -> list[Example]:
         """What can be learned as of a position: labelled predictions whose label became known at a
         position in ``(after, upto]`` (and which were themselves logged by then), and loaded history
         in the same range; the ``newest`` ones by ``known`` if given, ordered by ``order``. A
@@ -185,7 +183,7 @@ class Jobs(Protocol):
         """Jobs, newest first."""
         ...
 
-    def get(self, id: str) -> Job:
+    def get(self, id: str) -> Job:  # noqa: A002 (what callers know it by)
         """One job; raises NotFoundError."""
         ...
 

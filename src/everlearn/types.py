@@ -71,7 +71,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The truth for a prediction id. ``prediction`` is what it labels, or ``None`` while parked."""
+    """The truth for a prediction id. ``prediction`` is what it labels, or ``None`` while parked.
+
+    ``correction`` is whether it replaced an earlier label of the same id.
+    """
 
     seq: int
     at: float

@@ -155,3 +155,24 @@ def test_history_is_enough_for_a_first_version(world: Any) -> None:
     )
     world.settle()
     assert world.store.versions.champion("toy").version == 1
+
+
+def test_history_loaded_while_the_first_version_was_made_is_learned_next(world: Any) -> None:
+    def load(rows: int) -> None:
+        made = [world.row() for _ in range(rows)]
+        events = [
+            NewEvent(EventKind.EXAMPLE, 1.0, None, {"features": r, "target": "yes" if r["a"] > 0 else "no"})
+            for r in made
+        ]
+        world.store.log.append("toy", events)
+
+    load(70)
+    world.advance()
+    job = world.lease()
+    load(400)
+    world.advance()
+    world.work(job)
+    world.settle()
+    updates = [d for d in world.decisions() if d.kind == "update"]
+    assert len(updates) == 2
+    assert "history" in updates[1].reason or "first version" in updates[1].reason

@@ -78,8 +78,9 @@ def situation(value: float | None = None, **changes: Any) -> Situation:
     known: dict[str, Any] = {
         "champion": 1,
         "learnable": 1000,
-        "new_labels": 500,
         "since_update": 10_000,
+        "at_update": 500,
+        "new_history": 0,
         "refusals": 0,
         "acting": False,
         "metric": interval,
@@ -134,5 +135,11 @@ def test_a_metric_where_less_is_better_is_turned_around() -> None:
 
 def test_a_stream_learner_publishes_by_the_count_of_its_new_labels() -> None:
     streaming = spec().model_copy(update={"publish_every": 100})
-    assert advise(streaming, 0.8, True, situation(0.9, new_labels=100)).action == "incremental"
-    assert advise(streaming, 0.8, True, situation(0.9, new_labels=99)).action == "hold"
+    assert advise(streaming, 0.8, True, situation(0.9, since_update=100)).action == "incremental"
+    assert advise(streaming, 0.8, True, situation(0.9, since_update=99)).action == "hold"
+
+
+def test_history_that_outweighs_what_was_known_is_learned() -> None:
+    assert advise(spec(), 0.8, False, situation(0.95, new_history=500)).key == "history"
+    assert advise(spec(), 0.8, False, situation(0.95, new_history=499)).action == "hold"
+    assert advise(spec(name="never"), 0.8, False, situation(0.95, new_history=900)).action == "hold"

@@ -59,7 +59,7 @@ class MemoryJobs:
             event = self._log(model, outcome)
             model.versions[version.number] = replace(version, state=VersionState.CANDIDATE)
             self._keep(replace(held, state=JobState.DONE, progress=1.0, error=None, finished_at=now))
-            self._data.tell(version.model, rules.version_message(version.model, version.number))
+            self._data.tell(version.model, rules.version_message(version.model, version.number, job.spec.id))
             return event
 
     def fail(self, job: Job, error: str, now: float, retry_at: float | None) -> None:

@@ -89,8 +89,9 @@ class ModelLog:
         if history and not correction:
             return Receipt(Status.CONFLICT, history[-1].seq)
         prediction = self.by_id.get(name)
-        label = Label(self.seq + 1, event.at, name, value, correction, prediction)
         first = not history
+        # The first label of an id corrects nothing, however it is marked.
+        label = Label(self.seq + 1, event.at, name, value, correction and not first, prediction)
         self.events.append(label)
         history.append(label)
         if prediction is None:

@@ -137,9 +137,9 @@ def model_message(model: str) -> dict[str, Any]:
     return {"kind": "model", "model": model}
 
 
-def version_message(model: str, number: int) -> dict[str, Any]:
-    """A version was made."""
-    return {"kind": "version", "model": model, "number": number}
+def version_message(model: str, number: int, job: str) -> dict[str, Any]:
+    """A version was made by a job."""
+    return {"kind": "version", "model": model, "number": number, "job": job}
 
 
 def champion_message(model: str, promotion: Promotion) -> dict[str, Any]:

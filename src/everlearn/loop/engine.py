@@ -120,6 +120,7 @@ class Engine:
         elif isinstance(event, Label):
             self._on_label(event)
         elif isinstance(event, LoadedExample):
+            state.loaded += 1
             self._learnable(event.seq, event.target)
         elif isinstance(event, Command):
             self._on_command(event)
@@ -235,6 +236,10 @@ class Engine:
         elif state.activity is None:
             self._follow(policy.advise(self.spec, self.threshold, self.streaming, self._situation()))
 
+    def _look_again(self) -> None:
+        """Check at the end of this event: much may have come while a job was at work."""
+        self._state.at_check = self._state.learnable + self._state.matured - self.spec.policy.check_every
+
     @property
     def streaming(self) -> bool:
         """Whether the model learns from every label as it arrives."""
@@ -245,8 +250,9 @@ class Engine:
         return policy.Situation(
             champion=state.champion,
             learnable=state.learnable,
-            new_labels=state.learnable - state.learned_at_update,
             since_update=state.learnable - state.at_update,
+            at_update=state.at_update,
+            new_history=state.loaded - state.loaded_at_update,
             refusals=state.refusals,
             acting=state.acting,
             metric=self.champion_interval() if state.champion else None,
@@ -277,7 +283,7 @@ class Engine:
         arguments = {**plan, "spec": self.spec.to_dict()}
         self._effects.jobs.append(JobSpec(job, self.spec.name, "train", version, arguments))
         state.activity = Activity(job, version, mode, state.champion)
-        state.at_update = state.learned_at_update = state.learnable
+        state.at_update, state.loaded_at_update = state.learnable, state.loaded
         state.held = ""
 
     # -- what comes back ---------------------------------------------------------------------------
@@ -289,6 +295,7 @@ class Engine:
             self._decide(DecisionKind.REFUSE, reason, {"job": event.job}, event.version)
             return
         state.activity = None
+        self._look_again()
         if event.error is not None:
             state.refusals += 1
             evidence = {"job": event.job, "error": event.error}

@@ -14,12 +14,17 @@ MAX_BACKOFF = 4
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a policy may look at. Counts are of labels; ``metric`` is of the champion's matured rows."""
+    """What a policy may look at. Counts are of labels; ``metric`` is of the champion's matured rows.
+
+    ``at_update`` is how many labels were known at the last update, ``since_update`` how many have come
+    since, and ``new_history`` how many of these were loaded in bulk.
+    """
 
     champion: int
     learnable: int
-    new_labels: int
     since_update: int
+    at_update: int
+    new_history: int
     refusals: int
     acting: bool
     metric: Interval | None
@@ -49,9 +54,12 @@ def advise(spec: ModelSpec, threshold: float, streaming: bool, now: Situation) -
     """What the model's policy says in a situation."""
     if now.champion == 0:
         return _first(spec, now)
-    if streaming and spec.policy.name != "never" and now.new_labels >= spec.publish_every:
-        reason = f"{now.new_labels} new labels to learn"
+    if streaming and spec.policy.name != "never" and now.since_update >= spec.publish_every:
+        reason = f"{now.since_update} new labels to learn"
         return Advice("incremental", "healthy", "publish", reason, {}, now.acting)
+    if spec.policy.name != "never" and now.new_history >= max(spec.policy.first_rows, now.at_update):
+        reason = f"{now.new_history} examples of history were loaded, more than were known before"
+        return Advice("fresh", "healthy", "history", reason, {}, now.acting)
     if spec.policy.name == "every" and not streaming and now.since_update >= spec.policy.every:
         reason = f"{now.since_update} labels since the last update, every {spec.policy.every}"
         return Advice("fresh", "healthy", "every", reason, {}, now.acting)

@@ -105,6 +105,7 @@ class LoopState(msgspec.Struct):
     now: float = 0.0
     rows: int = 0
     learnable: int = 0
+    loaded: int = 0
     corrected: int = 0
     parked: int = 0
     decisions: int = 0
@@ -122,7 +123,7 @@ class LoopState(msgspec.Struct):
     activity: Activity | None = None
     at_update: int = 0
     at_check: int = 0
-    learned_at_update: int = 0
+    loaded_at_update: int = 0
     matured: int = 0
     window: list[Scored] = []
     totals: Totals = msgspec.field(default_factory=Totals)

@@ -19,7 +19,7 @@ def summary(data: bytes) -> dict[str, Any]:
     """
     state = load(data)
     if not state.spec:
-        return {"state": "insufficient labels", "rows": 0, "matured": 0}
+        return {"state": "insufficient labels", "rows": 0, "labelled": 0, "matured": 0, "waiting": 0}
     engine = Engine(state)
     return {
         "state": status(state),
@@ -28,6 +28,7 @@ def summary(data: bytes) -> dict[str, Any]:
         "rows": state.rows,
         "labelled": state.learnable,
         "matured": state.matured,
+        "waiting": state.learnable - state.loaded - state.matured,
         "corrected": state.corrected,
         "horizon_rows": _horizon(state, engine.spec),
         "served": _served(state, engine.spec),

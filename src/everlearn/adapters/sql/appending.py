@@ -131,7 +131,8 @@ class Appender:
             return Receipt(Status.CONFLICT, newest[0])
         of = self._predictions.get(key)
         ref, row = of or (None, None)
-        text, body = to_json(value), "true" if correction else None
+        # The first label of an id corrects nothing, however it is marked.
+        text, body = to_json(value), "true" if correction and newest is not None else None
         seq = self._push(LABEL, event, ref=ref, row=row, value=text, body=body)
         self._labels[key] = (seq, value)
         if of is None:

@@ -80,7 +80,7 @@ class SqlJobs:
             add_version(connection, model.id, replace(version, state=VersionState.CANDIDATE))
             done = replace(held, state=JobState.DONE, progress=1.0, error=None, finished_at=now)
             _write(connection, done)
-            tell(connection, model.id, rules.version_message(model.name, version.number))
+            tell(connection, model.id, rules.version_message(model.name, version.number, job.spec.id))
             return _outcome(connection, model.id, receipt)
 
     def fail(self, job: Job, error: str, now: float, retry_at: float | None) -> None:
