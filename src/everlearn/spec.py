@@ -84,7 +84,6 @@ class GateSpec(_Frozen):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     holdout: Annotated[int, Field(ge=10)] = 250
     min_rows: Annotated[int, Field(ge=5)] = 50
-    margin: Annotated[float, Field(ge=0)] = 0.02
 
 
 class ModelSpec(_Frozen):

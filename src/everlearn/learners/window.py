@@ -14,6 +14,7 @@ from everlearn.learners.contract import Labels, State
 from everlearn.learners.estimators import Recipe, one_thread
 from everlearn.learners.inputs import Classes, as_batch, as_columns, as_rows, as_task, at_least, invalid
 from everlearn.learners.recent import Recent
+from everlearn.learners.sizing import rows_to_learn
 from everlearn.types import FloatArray, Scalar
 
 _FEWEST = 10  # rows below which frequencies, or the mean, say as much as any estimator
@@ -37,6 +38,9 @@ class Window:
     (classification), ``"ridge"`` (regression) or a path such as ``"sklearn.svm:SVC"``;
     ``estimator_parameters`` go to it. Estimators that cannot take missing values get means for them,
     scaled columns, and one-hot columns for category codes.
+
+    With ``adapt`` it learns from as many of the newest rows as predict the very newest best: all of the
+    window, or 1/2, 1/4 or 1/8 of it (see :mod:`everlearn.learners.sizing`).
 
     It is fitted as of the newest multiple of ``refit_every`` rows (before the first, as of the newest
     power of two), when it is first asked. Memory: ``size + refit_every`` rows and the estimator. With
@@ -64,6 +68,7 @@ class Window:
         size: int = 5000,
         estimator: str = "gradient_boosting",
         estimator_parameters: Mapping[str, Any] | None = None,
+        adapt: bool = True,
         refit_every: int = 1,
         keep_window: bool = True,
         max_classes: int = 1000,
@@ -72,6 +77,7 @@ class Window:
         self.categorical = as_columns(categorical)
         self.seed = seed
         self.size = at_least("size", size, 2)
+        self.adapt = bool(adapt)
         self.refit_every = at_least("refit_every", refit_every, 1)
         self.keep_window = keep_window
         self._recipe = Recipe(estimator, estimator_parameters or {}, task=self.task, seed=seed)
@@ -123,10 +129,24 @@ class Window:
             return None
         due = self._due(recent.learned)
         if self._fit.at != due:
-            self._fit = self._fit_window(*recent.window(due, self.size), due)
+            X, y = recent.window(due, self.size)
+            rows = (
+                rows_to_learn(len(y), lambda *slices: self._losses(X, y, *slices)) if self.adapt else len(y)
+            )
+            self._fit = self._fit_rows(X[len(y) - rows :], y[len(y) - rows :], due)
         return self._fit
 
-    def _fit_window(self, X: FloatArray, y: FloatArray, at: int) -> _Fit:
+    def _losses(self, X: FloatArray, y: FloatArray, learned: slice, asked: slice) -> FloatArray:
+        """The 0/1 loss, or the absolute error, on some rows of what others teach."""
+        fit = self._fit_rows(X[learned], y[learned], 0)
+        if self.task == "regression":
+            return np.abs(_estimates(fit, X[asked]) - y[asked])
+        answer = np.zeros((asked.stop - asked.start, len(self._classes)))
+        _answer(fit, X[asked], answer)
+        losses: FloatArray = (answer.argmax(axis=1) != y[asked]).astype(np.float64)
+        return losses
+
+    def _fit_rows(self, X: FloatArray, y: FloatArray, at: int) -> _Fit:
         if self.task == "regression":
             prior, varied = np.array([y.mean()]), True
         else:
@@ -144,12 +164,8 @@ class Window:
         if self.task == "regression":
             return _estimates(fit, rows)
         answer = np.zeros((len(rows), len(self._classes)))
-        if fit is None or not len(rows):
-            return answer
-        if fit.estimator is None:
-            answer[:, : len(fit.prior)] = fit.prior
-            return answer
-        _vote(fit.estimator, _tame(rows), answer)
+        if fit is not None and len(rows):
+            _answer(fit, rows, answer)
         return answer
 
     def state(self) -> State:
@@ -213,6 +229,14 @@ def _estimates(fit: _Fit | None, rows: FloatArray) -> FloatArray:
         return np.full(len(rows), fit.prior[0])
     with one_thread():
         return np.asarray(fit.estimator.predict(_tame(rows)), dtype=np.float64).reshape(len(rows))
+
+
+def _answer(fit: _Fit, rows: FloatArray, answer: FloatArray) -> None:
+    """Write a fit's probabilities (n, k) for rows into a table of zeros."""
+    if fit.estimator is None:
+        answer[:, : len(fit.prior)] = fit.prior
+    else:
+        _vote(fit.estimator, _tame(rows), answer)
 
 
 def _vote(estimator: Any, rows: FloatArray, answer: FloatArray) -> None:

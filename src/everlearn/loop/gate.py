@@ -33,6 +33,11 @@ def _losses(rows: Sequence[Scored], metric: str) -> list[float]:
     return [error(s) ** 2 for s in rows]
 
 
+def _metrics(rows: Sequence[Scored], task: Task) -> dict[str, float | None]:
+    """The metrics that need no baseline: there is none beside these rows."""
+    return {name: value for name, value in metrics(rows, task).items() if not name.startswith("kappa")}
+
+
 def compare(
     champion: Sequence[Scored], candidate: Sequence[Scored], metric: str, task: Task
 ) -> dict[str, Any]:
@@ -43,8 +48,8 @@ def compare(
     """
     evidence: dict[str, Any] = {
         "rows": len(champion),
-        "champion": metrics(champion, task),
-        "candidate": metrics(candidate, task),
+        "champion": _metrics(champion, task),
+        "candidate": _metrics(candidate, task),
     }
     if task == "classification" and metric != "log_loss":
         pairs = [(right(old), right(new)) for old, new in zip(champion, candidate, strict=True)]
@@ -117,6 +122,7 @@ def judge(evidence: Mapping[str, Any], gate: GateSpec, *, quick: bool) -> Verdic
 
 def headline(evidence: Mapping[str, Any], spec: ModelSpec) -> str:
     """The metric of both sides in words: ``accuracy 0.71 → 0.78``."""
-    old, new = (evidence[side].get(spec.metric) for side in ("champion", "candidate"))
+    name = "accuracy" if str(spec.metric).startswith("kappa") else spec.metric
+    old, new = (evidence[side].get(name) for side in ("champion", "candidate"))
     words = ["none" if value is None else f"{value:.4g}" for value in (old, new)]
-    return f"{spec.metric} {words[0]} → {words[1]}"
+    return f"{name} {words[0]} → {words[1]}"
