@@ -7,10 +7,11 @@ threshold 0.75, label horizon of 500 rows, the column ``date`` left out), sends 
 batches, and labels each row 500 rows later. With ``--kills N`` every process of the server is killed
 (``kill -9``) at N random moments and the server is started again.
 
-``--pace settle`` (default) waits after each batch until the loop has read everything and no job is
-queued or running. In the real stream half an hour lies between two rows, so a job of half a second
-ends between two rows; sending 50 rows at once would otherwise make the updates come too late by as
-many rows as happen to be sent meanwhile. ``--pace RATE`` sends so many rows a second, ``none`` all it can.
+``--pace settle`` (default) waits after each batch until the loop has read everything, no job is
+queued or running, and the champion is what answers. In the real stream half an hour lies between two
+rows, so a job of half a second ends between two rows; sending 50 rows at once would otherwise make
+the updates come too late by as many rows as happen to be sent meanwhile. ``--pace RATE`` sends so
+many rows a second, ``none`` all it can.
 
 ``--json`` prints one object:
 
@@ -105,11 +106,12 @@ class Pace:
 
 
 def settle(client: Client) -> None:
-    """Wait until the loop has read the whole log and no job is at work."""
+    """Wait until the loop has read the whole log, no job is at work, and the champion answers."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
         model = client.model(MODEL)
-        if model["cursor"] == model["log"]["seq"] and model["state"] != "updating":
+        read = model["cursor"] == model["log"]["seq"] and model["state"] != "updating"
+        if read and model["serving"] in (None, model["champion"]):
             return
         time.sleep(0.01)
     raise RuntimeError(f"the loop did not settle within {SETTLE_SECONDS:.0f} s: {client.model(MODEL)}")

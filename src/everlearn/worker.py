@@ -34,6 +34,15 @@ STEPS_IN_A_ROW = 5
 MAX_ATTEMPTS = 5
 STOP_SECONDS = 3.0
 
+ACTIVE_SECONDS = 2.0
+"""How long after the last work a worker goes on looking for more at its full pace."""
+
+JOBS_SECONDS = 0.5
+"""How often a worker looks for jobs while its own steps make none: retries, and other workers' jobs."""
+
+SLOWER = 5
+"""How many times longer an idle worker waits between two looks."""
+
 
 class Parts(Protocol):
     """What a worker needs of an installation."""
@@ -82,6 +91,32 @@ class Backoff:
     def waits(self, name: str) -> bool:
         """Whether it must wait still."""
         return name in self._failures and self._now() < self._failures[name][1]
+
+
+class Pace:
+    """How long to wait before the next look for work: ``poll`` seconds, more where there was none lately.
+
+    >>> now = [10.0]
+    >>> pace = Pace(0.03, now=lambda: now[0])
+    >>> pace.worked()
+    >>> pace.wait()
+    0.03
+    >>> now[0] += 60
+    >>> pace.wait()
+    0.15
+    """
+
+    def __init__(self, poll: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._poll, self._now = poll, now
+        self._worked_at = float("-inf")
+
+    def worked(self) -> None:
+        """Note that there was work."""
+        self._worked_at = self._now()
+
+    def wait(self) -> float:
+        """Seconds to wait now."""
+        return self._poll if self._now() - self._worked_at < ACTIVE_SECONDS else self._poll * SLOWER
 
 
 class Advancer:
@@ -243,18 +278,20 @@ class Worker:
     ) -> None:
         self._poll = poll_seconds
         self._stop = threading.Event()
+        self._moved = threading.Event()
         self.advancer = Advancer(parts)
         self.runner = JobRunner(parts, owner or identity(), lease_seconds)
 
     def stop(self) -> None:
         """Ask it to stop; harmless when repeated, and callable from a signal handler."""
         self._stop.set()
+        self._moved.set()
 
     def run(self) -> None:
         """Advance and run jobs until stopped, then give back what is unfinished."""
         jobs = threading.Thread(target=self._run_jobs, name="jobs", daemon=True)
         jobs.start()
-        trouble = Backoff(first=0.5, most=10.0)
+        trouble, pace = Backoff(first=0.5, most=10.0), Pace(self._poll)
         while not self._stop.is_set():
             try:
                 moved = self.advancer.run_once(self._stop)
@@ -264,8 +301,11 @@ class Worker:
                 self._stop.wait(wait)
                 continue
             trouble.succeeded("advance")
-            if not moved:
-                self._stop.wait(self._poll)
+            if moved:
+                pace.worked()
+                self._moved.set()
+            else:
+                self._stop.wait(pace.wait())
         jobs.join(timeout=STOP_SECONDS if self.runner.current else 0.1)
         if jobs.is_alive():
             self.runner.give_back()
@@ -288,7 +328,9 @@ class Worker:
                 continue
             trouble.succeeded("jobs")
             if not busy:
-                self._stop.wait(self._poll)
+                # Jobs come from steps: mostly this worker's, which are told of here, or another's.
+                self._moved.wait(JOBS_SECONDS)
+                self._moved.clear()
 
 
 def _report(error: Exception, what: str) -> None:

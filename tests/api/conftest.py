@@ -48,21 +48,25 @@ class Place:
 
     def advance(self) -> None:
         """Let the loop and its jobs run until there is nothing to do."""
-        busy = True
-        while busy:
-            busy = False
-            for model in self.store.ledger.behind():
-                busy |= advance_model(model, self.store.log, self.store.ledger) > 0
-            if job := self.store.jobs.lease("test", 60, self.clock.now()):
-                busy = True
-                run_job(
-                    job,
-                    log=self.store.log,
-                    versions=self.store.versions,
-                    jobs=self.store.jobs,
-                    artifacts=self.store.artifacts,
-                    clock=self.clock,
-                )
+        while self.turn():
+            pass
+
+    def turn(self) -> bool:
+        """Let each model's loop take one step and one job be done; whether there was anything to do."""
+        busy = False
+        for model in self.store.ledger.behind():
+            busy |= advance_model(model, self.store.log, self.store.ledger) > 0
+        if job := self.store.jobs.lease("test", 60, self.clock.now()):
+            busy = True
+            run_job(
+                job,
+                log=self.store.log,
+                versions=self.store.versions,
+                jobs=self.store.jobs,
+                artifacts=self.store.artifacts,
+                clock=self.clock,
+            )
+        return busy
 
 
 @pytest.fixture

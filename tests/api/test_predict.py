@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -124,21 +125,23 @@ async def test_every_fault_of_every_row_is_named(toy: httpx.AsyncClient, place: 
         ({"rows": []}, "rows"),
         ({}, "body"),
         ({"rows": [ROW], "row": ROW}, "body"),
-        ({"rows": [ROW], "ids": ["a", "b"]}, "body"),
-        ({"rows": [ROW], "ids": [""]}, "body"),
-        ({"rows": [ROW], "ids": ["line\nbreak"]}, "body"),
+        ({"rows": [ROW], "ids": ["a", "b"]}, "ids"),
+        ({"rows": [ROW], "ids": [""]}, "ids[0]"),
+        ({"rows": [ROW], "ids": ["line\nbreak"]}, "ids[0]"),
         ({"rows": [ROW], "id": "a"}, "body"),
-        ({"rows": [ROW], "at": ["yesterday"]}, None),
+        ({"rows": [ROW], "at": "yesterday"}, "at"),
+        ({"rows": [ROW], "at": ["yesterday"]}, "at[0]"),
+        ({"rows": [ROW], "at": [1, 2]}, "at"),
         ({"rows": [ROW], "unknown": 1}, "unknown"),
         ({"rows": ["text"]}, "rows[0]"),
         ({"rows": [ROW] * 10_001}, "rows"),
     ],
 )
-async def test_bodies_that_do_not_fit(toy: httpx.AsyncClient, body: Any, field: str | None) -> None:
+async def test_bodies_that_do_not_fit(toy: httpx.AsyncClient, body: Any, field: str) -> None:
     answer = await toy.post(URL, json=body)
     assert answer.status_code == 422
-    if field is not None:
-        assert answer.json()["errors"][0]["field"] == field
+    assert [fault["field"] for fault in answer.json()["errors"]] == [field]
+    assert "Input should" not in answer.text
 
 
 async def test_what_is_not_json_is_told_so(toy: httpx.AsyncClient) -> None:
@@ -183,3 +186,17 @@ async def test_a_big_batch_does_not_hold_up_health(trained: httpx.AsyncClient) -
     await asyncio.sleep(0)
     assert (await trained.get("/health")).status_code == 200
     assert len((await big).json()["predictions"]) == 10_000
+
+
+async def test_an_id_may_hold_slashes_and_any_printable_character(toy: httpx.AsyncClient) -> None:
+    for key in ("order/17/a", "ü 😀?#%2F"):
+        await toy.post(URL, json={"row": ROW, "id": key})
+        told = await toy.get(f"/v1/models/toy/predictions/{quote(key, safe='')}")
+        assert told.json()["id"] == key
+
+
+@pytest.mark.parametrize("raw", [rb'{"row": {"a": "\ud800"}}', b"[" * 100_000, b'{"row": ' + b"9" * 5000])
+async def test_json_that_no_log_can_hold_is_refused_with_a_field(toy: httpx.AsyncClient, raw: bytes) -> None:
+    answer = await toy.post(URL, content=raw, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "body"

@@ -145,7 +145,7 @@ class World:
         return self.store.log.read(self.name, 0, 100_000)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_world() -> Callable[..., World]:
     """A model in memory that nothing has happened to yet; the keywords change its spec."""
     return lambda **changes: World(make_spec(**changes))

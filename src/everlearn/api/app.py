@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
@@ -26,6 +27,7 @@ from everlearn.api import (
     problems,
     shortcuts,
     versions,
+    warmup,
 )
 from everlearn.api.auth import Authentication, Authenticator, caller
 from everlearn.api.idempotency import Idempotency
@@ -60,13 +62,15 @@ def create_app(
     receipts: Receipts | None = None,
     threshold: float = 0.8,
     max_body: int = MAX_BODY,
-    poll: float = 0.2,
+    poll: float = 0.05,
+    warm: bool = False,
 ) -> FastAPI:
     """The HTTP API of an installation as an ASGI app.
 
     ``receipts`` keep the answers for ``Idempotency-Key`` (default: in the memory of this process).
     ``threshold`` is for specs that name none, ``max_body`` limits request bodies in bytes, and
-    ``poll`` is how often new champions are looked for, in seconds.
+    ``poll`` is how often new champions are looked for, in seconds. ``warm`` imports in the background what
+    the first requests need.
     """
     door = _door(installation, receipts, threshold, poll)
     app = FastAPI(
@@ -81,12 +85,19 @@ def create_app(
         ],
     )
     app.state.door = door
+    app.state.warm = warm
     problems.install(app)
     app.include_router(health.router)
+    app.add_api_route("/", _to_docs, include_in_schema=False)
     for router in KEYED:
         app.include_router(router, dependencies=[Depends(caller)], responses=problems.documented(401))
     describe(app)
     return app
+
+
+async def _to_docs() -> RedirectResponse:
+    """Where a browser lands that opens the address which ``everlearn up`` prints."""
+    return RedirectResponse("/docs")
 
 
 def _door(parts: Parts, receipts: Receipts | None, threshold: float, poll: float) -> Door:
@@ -109,9 +120,12 @@ def _door(parts: Parts, receipts: Receipts | None, threshold: float, poll: float
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     door: Door = app.state.door
     door.runtime.start()
+    warming = warmup.start(lambda: door.runtime.loading) if app.state.warm else None
     try:
         yield
     finally:
+        if warming is not None:
+            warming.set()
         await run_in_threadpool(_close, door)
 
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from everlearn.api.problems import problem_of
 from everlearn.errors import InvalidError, UnauthorizedError
 
-OPEN = frozenset({"/health", "/v1/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
+OPEN = frozenset({"/", "/health", "/v1/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
 """The paths that need no key."""
 
 _HINT = "Send the header 'Authorization: Bearer KEY'; `everlearn up` printed the key and keeps it in DIR/key"

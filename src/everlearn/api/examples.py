@@ -20,6 +20,7 @@ from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented, invalid
 from everlearn.api.tables import read_csv, read_parquet
 from everlearn.api.times import Time
+from everlearn.api.values import Value
 from everlearn.errors import Fault, InvalidError, SchemaError
 from everlearn.features.schema import Schema
 from everlearn.spec import ModelSpec
@@ -50,7 +51,7 @@ class ExamplesBody(BaseModel):
         },
     )
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    targets: list[bool | int | float | str | None]
+    targets: list[Value]
     at: list[Time] | None = None
 
     @model_validator(mode="after")
@@ -139,7 +140,7 @@ def _from_json(request: Request, raw: bytes) -> Upload:
     try:
         body = ExamplesBody.model_validate_json(raw)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
         raise invalid([{**item, "loc": ("body", *item["loc"])} for item in found]) from None
 
     def chunks() -> Iterator[Table]:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Header, Request, Response
-from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from everlearn.adapters.rules import Receipts, Reply
 from everlearn.api.auth import Principal
+from everlearn.api.body import JsonRequest, JsonRoute
 from everlearn.errors import Fault, InvalidError
 
 HEADER = "Idempotency-Key"
@@ -88,14 +88,15 @@ def digest_of(request: Request, body: bytes) -> str:
     return hashlib.sha256(b"\0".join([request.url.query.encode(), kind.encode(), body])).hexdigest()
 
 
-class IdempotentRoute(APIRoute):
+class IdempotentRoute(JsonRoute):
     """A route that honours ``Idempotency-Key`` on its writes."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's handler behind the memory of answers."""
         handle = super().get_route_handler()
 
-        async def once(request: Request) -> Response:
+        async def once(given: Request) -> Response:
+            request = JsonRequest(given.scope, given.receive)
             key = key_of(request) if request.method != "GET" else None
             if key is None:
                 return await handle(request)

@@ -70,7 +70,7 @@ def list_jobs(model: str, door: TheDoor, page: PageWanted) -> dict[str, Any]:
     return listing(door.parts.jobs.list(model, page.cursor, page.limit), shape)
 
 
-@router.get("/jobs/{job_id}", response_model=JobAnswer)
+@router.get("/jobs/{job_id:path}", response_model=JobAnswer)
 def get_job(model: str, job_id: str, door: TheDoor) -> dict[str, Any]:
     """One job."""
     job = door.parts.jobs.get(job_id)

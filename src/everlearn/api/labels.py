@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
 from everlearn.api.parts import TheDoor
-from everlearn.api.predict import MAX_ID
 from everlearn.api.problems import documented
 from everlearn.api.times import Time
+from everlearn.api.values import Id, Value
 from everlearn.errors import Fault, SchemaError
 from everlearn.features.schema import Schema
 from everlearn.types import EventKind, NewEvent, Receipt, Scalar, Status
@@ -24,18 +24,12 @@ router = APIRouter(prefix="/v1/models/{model}", tags=["labels"], route_class=Ide
 MAX_LABELS = 10_000
 
 
-def _scalar(value: Any) -> Any:
-    if value is not None and not isinstance(value, bool | int | float | str):
-        raise ValueError("a label is text, a number or a boolean")
-    return value
-
-
 class LabelBody(BaseModel):
     """The truth for one prediction id. ``correction`` replaces a label that was wrong."""
 
     model_config = ConfigDict(extra="forbid")
-    id: Annotated[str, Field(min_length=1, max_length=MAX_ID)]
-    value: Annotated[bool | int | float | str | None, BeforeValidator(_scalar)]
+    id: Id
+    value: Value
     correction: bool = False
     at: Time | None = Field(default=None, description="When it became known (default: now)")
 

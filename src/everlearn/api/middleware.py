@@ -33,7 +33,7 @@ def header(scope: Scope, wanted: bytes) -> str:
 
 def template_of(scope: Scope) -> str:
     """The path of the matched route with its parameters' names, for metrics and logs; never the values."""
-    template = getattr(scope.get("route"), "path", None)
+    template = getattr(scope.get("route"), "path_format", None)
     return template if isinstance(template, str) else "unmatched"
 
 

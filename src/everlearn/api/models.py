@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
@@ -53,6 +54,7 @@ class ModelAnswer(BaseModel):
                 "task": "classification",
                 "target": "label",
                 "champion": 3,
+                "serving": 3,
                 "champion_since": "2024-05-01T12:00:00.000000Z",
                 "state": "healthy",
                 "metric": "accuracy",
@@ -69,6 +71,9 @@ class ModelAnswer(BaseModel):
     task: str
     target: str
     champion: int
+    serving: int | None = Field(
+        description="The version that this process answers with: the champion, but for the moment of a swap"
+    )
     champion_since: IsoTime
     state: str
     metric: str | None
@@ -89,6 +94,7 @@ def shape(door: Door, spec: ModelSpec) -> dict[str, Any]:
         "task": spec.task,
         "target": spec.target,
         "champion": where.champion.version,
+        "serving": door.runtime.serving(spec.name),
         "champion_since": iso(where.champion.since),
         "state": where.scores["state"],
         "metric": spec.metric,
@@ -124,7 +130,7 @@ def create(door: Door, spec: Mapping[str, Any]) -> ModelSpec:
     """Make a model from a spec as it was sent; returns the spec in force."""
     from everlearn.loop.defaults import with_defaults
 
-    settled = with_defaults(parse_spec(spec), door.threshold)
+    settled = with_defaults(parse_spec(finite(spec)), door.threshold)
     door.parts.models.create(settled, door.parts.clock.now())
     door.runtime.refresh(settled.name)
     return settled
@@ -153,10 +159,29 @@ def update_model(
     from everlearn.loop.defaults import with_defaults
 
     old = door.parts.models.get(model)
-    spec = with_defaults(parse_spec(merged(old, changes)), door.threshold)
+    spec = with_defaults(parse_spec(merged(old, finite(changes))), door.threshold)
     door.parts.models.update(spec, door.parts.clock.now())
     door.runtime.refresh(model)
     return shape(door, spec)
+
+
+def finite(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The spec as it is; raises SpecError where it holds what no JSON can: NaN or an infinite number."""
+    faults = [Fault(field, "is not a finite number: send one") for field in _endless(spec)]
+    if faults:
+        raise SpecError("; ".join(f"{fault.field} {fault.message}" for fault in faults[:10]), faults[:100])
+    return spec
+
+
+def _endless(value: Any, field: str = "") -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield field
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _endless(item, f"{field}.{name}" if field else str(name))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _endless(item, f"{field}[{i}]")
 
 
 def merged(old: ModelSpec, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,18 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from everlearn.adapters.group_commit import conflict
+from everlearn.api.body import JsonRoute
 from everlearn.api.idempotency import IdempotencyKey, digest_of, key_of
 from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented
 from everlearn.api.runtime import Served
-from everlearn.api.times import IsoTime, Time, iso
+from everlearn.api.times import IsoTime, Times, iso
+from everlearn.api.values import MAX_ID, Id
 from everlearn.errors import NotFoundError
 from everlearn.types import EventKind, NewEvent, Output, Prediction, Receipt, Scalar, Status
 
-router = APIRouter(prefix="/v1/models/{model}", tags=["predictions"])
+router = APIRouter(prefix="/v1/models/{model}", tags=["predictions"], route_class=JsonRoute)
 
 MAX_ROWS = 10_000
-MAX_ID = 200
 
 _ROW: dict[str, Any] = {"length": 412, "sender": "ann@example.org"}
 _ONE_OF: dict[str, Any] = {"anyOf": [{"required": ["rows"]}, {"required": ["row"]}]}
@@ -42,10 +43,10 @@ class PredictBody(BaseModel):
         json_schema_extra={"examples": [{"rows": [_ROW], "ids": ["mail-17"]}, {"row": _ROW}], **_ONE_OF},
     )
     rows: list[dict[str, Any]] | None = Field(default=None, min_length=1, max_length=MAX_ROWS)
-    ids: list[str] | None = Field(default=None, max_length=MAX_ROWS)
+    ids: list[Id] | None = Field(default=None, max_length=MAX_ROWS)
     row: dict[str, Any] | None = None
-    id: str | None = None
-    at: list[Time] | Time | None = None
+    id: Id | None = None
+    at: Times | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> PredictBody:
@@ -58,9 +59,6 @@ class PredictBody(BaseModel):
             raise ValueError(f"ids: {len(self.ids)} for {count} rows: send one each")
         if isinstance(self.at, list) and len(self.at) != count:
             raise ValueError(f"at: {len(self.at)} times for {count} rows: send one each")
-        for i, key in enumerate(self.all_ids or ()):
-            if not 0 < len(key) <= MAX_ID or not key.isprintable():
-                raise ValueError(f"ids[{i}]: an id has 1 to {MAX_ID} printable characters")
         return self
 
     @property
@@ -204,7 +202,7 @@ def _sent(body: dict[str, Any]) -> Response:
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-@router.get("/predictions/{prediction_id}", response_model=RecordedPrediction, responses=documented(404))
+@router.get("/predictions/{prediction_id:path}", response_model=RecordedPrediction, responses=documented(404))
 async def get_prediction(model: str, prediction_id: str, door: TheDoor) -> dict[str, Any]:
     """One prediction as it was recorded."""
     found = await run_in_threadpool(door.parts.log.find, model, [prediction_id])

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from everlearn.api.wording import fault_of
 from everlearn.errors import EverlearnError, Fault, InvalidError
 
 MEDIA_TYPE = "application/problem+json"
@@ -94,25 +95,9 @@ def request_id_of(request: Request) -> str:
     return str(request.scope.get("state", {}).get("request_id", ""))
 
 
-def field_of(location: Sequence[Any]) -> str:
-    """A validation location as a field name.
-
-    >>> field_of(("body", "rows", 3, "age")), field_of(("query", "limit")), field_of(("body", 17))
-    ('rows[3].age', 'limit', 'body')
-    """
-    if len(location) == 2 and location[0] == "body" and isinstance(location[1], int):
-        return "body"
-    name = ""
-    for part in location[1:]:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else str(part)
-    return name or str(location[0] if location else "body")
-
-
 def invalid(errors: Sequence[Any]) -> InvalidError:
     """Pydantic's findings as one error with a fault a field; never with the values sent."""
-    faults = [
-        Fault(field_of(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in errors[:100]
-    ]
+    faults = [fault_of(item) for item in errors[:100]]
     more = f"; and {len(errors) - 100} more" if len(errors) > 100 else ""
     listed = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:10])
     return InvalidError((listed or "The request is not valid") + more, faults)
@@ -141,9 +126,18 @@ async def on_invalid(request: Request, error: Exception) -> Response:
 async def on_http(request: Request, error: Exception) -> Response:
     """What the framework refuses: unknown paths, wrong methods, bodies too large."""
     assert isinstance(error, HTTPException)
-    title = HTTPStatus(error.status_code).phrase
+    status, detail = error.status_code, str(error.detail)
+    if status == HTTPStatus.BAD_REQUEST:  # a body that the framework could not even take apart
+        fault = Fault("body", f"cannot be read: {detail}")
+        return problem_of(request_id_of(request), InvalidError(f"body: {fault.message}", [fault]))
     headers = dict(error.headers or {})
-    return problem(request_id_of(request), error.status_code, title, str(error.detail), headers=headers)
+    title = HTTPStatus(status).phrase
+    if detail == title and status == HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.url.path[:200]}: see /docs for what there is"
+    elif detail == title and status == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = headers.get("allow") or headers.get("Allow") or "another method"
+        detail = f"{request.method} is not for {request.url.path[:200]}: use {allowed}"
+    return problem(request_id_of(request), status, title, detail, headers=headers)
 
 
 def install(app: FastAPI) -> None:

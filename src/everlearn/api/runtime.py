@@ -69,7 +69,7 @@ class Runtime:
     when the last look is older than ``poll``.
     """
 
-    def __init__(self, parts: Parts, instruments: Instruments, *, poll: float = 0.2) -> None:
+    def __init__(self, parts: Parts, instruments: Instruments, *, poll: float = 0.05) -> None:
         self._parts = parts
         self._instruments = instruments
         self._poll = poll
@@ -106,6 +106,11 @@ class Runtime:
     def loading(self) -> bool:
         """Whether the first look at the store has not ended yet."""
         return self._thread is not None and self._looked == float("-inf")
+
+    def serving(self, model: str) -> int | None:
+        """The number of the version that answers in this process; None if the model is not loaded."""
+        served = self._served.get(model)
+        return None if served is None else served.version
 
     async def served(self, model: str) -> Served:
         """What answers for a model now; raises NotFoundError, or UnavailableError if nothing loads."""

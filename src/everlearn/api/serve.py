@@ -59,6 +59,7 @@ def server(installation: Installation) -> uvicorn.Server:
         receipts=installation.store.receipts,
         threshold=settings.threshold,
         max_body=settings.max_body_mb * 2**20,
+        warm=True,
     )
     return uvicorn.Server(
         uvicorn.Config(

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from everlearn.api import examples, models, synthetic
 from everlearn.api.auth import Caller
+from everlearn.api.body import JsonRoute
 from everlearn.api.commands import PENDING, RetrainBody, Wait, command, told
 from everlearn.api.decisions import DecisionAnswer
 from everlearn.api.decisions import shape as shape_decision
@@ -27,7 +28,7 @@ from everlearn.spec import ModelSpec
 
 DEFAULT = "default"
 
-plain = APIRouter(tags=["shortcuts"])
+plain = APIRouter(tags=["shortcuts"], route_class=JsonRoute)
 writes = APIRouter(tags=["shortcuts"], route_class=IdempotentRoute)
 
 
@@ -200,7 +201,7 @@ def full_body(spec: ModelSpec, body: ShortPredictBody) -> PredictBody:
     try:
         return PredictBody.model_validate(rest)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
         raise invalid([{**item, "loc": ("body", *item["loc"])} for item in found]) from None
 
 

@@ -38,6 +38,7 @@ def read_csv(
         ) as reader:
             numeric = [name for name, kind in kinds.items() if kind == "numeric"]
             for frame in reader:
+                _named(frame)
                 yield _split(_numbers_kept(frame, [*numeric, spec.target]), spec)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise _unreadable("CSV", error) from None
@@ -57,6 +58,15 @@ def read_parquet(
             yield _split(batch.to_pandas(), spec)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise _unreadable("Parquet", error) from None
+
+
+def _named(frame: Any) -> None:
+    """Raise InvalidError where rows have more cells than the header: pandas would shift them aside."""
+    import pandas as pd
+
+    if not isinstance(frame.index, pd.RangeIndex):
+        message = "rows have more cells than the header names: name every column in the first line"
+        raise InvalidError(f"The table's {message}", [Fault("file", message)])
 
 
 def _numbers_kept(frame: Any, names: Sequence[str]) -> Any:
@@ -97,5 +107,6 @@ def _unreadable(kind: str, error: Exception) -> InvalidError:
         if isinstance(error, ValueError) and kind == "CSV"
         else type(error).__name__
     )
-    message = f"cannot be read as {kind}: {what}"
+    fix = "send UTF-8 text with a header line" if kind == "CSV" else "send the whole file as it was written"
+    message = f"cannot be read as {kind} ({what}): {fix}"
     return InvalidError(f"The table {message}", [Fault("file", message)])

@@ -42,7 +42,23 @@ def parse_time(value: Any) -> float:
     return seconds
 
 
+def parse_times(value: Any) -> Any:
+    """The same for one time or a list of them; ValueError names the one that is none."""
+    if not isinstance(value, list):
+        return parse_time(value)
+    times = []
+    for i, item in enumerate(value):
+        try:
+            times.append(parse_time(item))
+        except ValueError as error:
+            raise ValueError(f"at[{i}]: {error}") from None
+    return times
+
+
 def _from_iso(text: str) -> float:
+    date, has_time, time = text.partition("T")
+    if has_time and " " in time:  # the plus of an offset that a query turned into a space
+        text = f"{date}T{time.replace(' ', '+')}"
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -50,12 +66,17 @@ def _from_iso(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-Time = Annotated[
-    float,
-    BeforeValidator(parse_time),
-    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
-]
+_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}
+
+Time = Annotated[float, BeforeValidator(parse_time), WithJsonSchema(_SCHEMA)]
 """A time in a request: ISO 8601 text or seconds since the epoch; seconds once parsed."""
+
+Times = Annotated[
+    list[float] | float,
+    BeforeValidator(parse_times),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": _SCHEMA}, *_SCHEMA["anyOf"]]}),
+]
+"""One time, or a list of them."""
 
 IsoTime = Annotated[
     str, Field(json_schema_extra={"format": "date-time"}, examples=["2024-05-01T12:00:00.000000Z"])

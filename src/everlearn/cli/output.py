@@ -56,14 +56,26 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
         made.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell(value)) for value in row))
-    console().print(made)
+    shown = console()
+    if shown.is_terminal:
+        shown.print(made)
+        return
+    with shown.capture() as captured:  # rich fills lines up with blanks: of no use in a file or a pipe
+        shown.print(made)
+    typer.echo("\n".join(map(str.rstrip, captured.get().strip("\n").splitlines())).strip("\n"))
 
 
 def pairs(facts: Mapping[str, object]) -> None:
-    """Print names and values, one pair a line."""
+    """Print names and values, one pair a line; a long value goes on below itself."""
+    from textwrap import wrap
+
     width = max(map(len, facts), default=0)
+    room = max(20, console().width - width - 2)
     for name, value in facts.items():
-        typer.echo(f"{name:<{width}}  {cell(value)}")
+        first, *more = wrap(cell(value), room, break_on_hyphens=False) or [""]
+        typer.echo(f"{name:<{width}}  {first}")
+        for line in more:
+            typer.echo(f"{'':<{width}}  {line}")
 
 
 def cell(value: object) -> str:

@@ -51,9 +51,17 @@ def describe_model(model: Mapping[str, Any]) -> None:
             "log": f"{log['rows']} predictions, {log['labels']} labels, {log['examples']} examples"
             + (f", {log['parked']} labels parked" if log["parked"] else ""),
             "loop": f"at {model['cursor']} of {log['seq']} events",
-            "features": model["spec"]["features"],
+            "features": _features(model["spec"]["features"]),
         }
     )
+
+
+def _features(kinds: Mapping[str, str]) -> str:
+    """The columns under their kinds: ``2 numeric: age, height; 1 boolean: member``."""
+    by_kind: dict[str, list[str]] = {}
+    for name, kind in kinds.items():
+        by_kind.setdefault(kind, []).append(name)
+    return "; ".join(f"{len(names)} {kind}: {', '.join(names)}" for kind, names in by_kind.items())
 
 
 def _score(model: Mapping[str, Any]) -> str:

@@ -74,7 +74,9 @@ def render(board: Board) -> RenderableType:
     facts.add_row("champion", f"version {board.champion}", "state", board.state)
     latest = [Text(in_words(d), style=_STYLES.get(d["kind"], "dim")) for d in board.decisions[-_SHOWN:]]
     title = f"everlearn demo · model {board.model} · {board.seconds:.0f} s"
-    return Panel(Group(facts, _score(board), Text(), *latest), title=title, subtitle=PLANTED)
+    return Panel(
+        Group(facts, _score(board), Text(), *latest, Text(), Text(PLANTED, style="dim")), title=title
+    )
 
 
 def _score(board: Board) -> Text:
@@ -131,6 +133,7 @@ class Screen:
             )
 
     def say(self, text: str) -> None:
-        """Print a line."""
+        """Print a line; on a terminal it is broken between words."""
         if self._console is not None:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            whole = not self._console.is_terminal
+            self._console.print(text, markup=False, highlight=False, soft_wrap=whole)

@@ -53,8 +53,8 @@ class DemoReport:
         return (
             f"The demo served {self.rows:,} rows in {self.seconds:.0f} s: accuracy {self.before:.2f} before "
             f"the change at row {self.drift_at}, {self.worst:.2f} at worst after it, and {self.after:.2f} on "
-            f"the last {_STRETCH} rows ({self.promotions} promotions, {self.refused} candidates refused; "
-            f"version {self.champion} answers)."
+            f"the last {_STRETCH} rows ({_count(self.promotions, 'promotion')}, "
+            f"{_count(self.refused, 'candidate')} refused; version {self.champion} answers)."
         )
 
 
@@ -194,6 +194,10 @@ class _Player:
         newest = list(islice(self._client.decisions(self._board.model, limit=50), 50))
         self.screen.show(self._board, self._board.hear(newest))
         return model
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _share(right: Sequence[bool]) -> float:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 MAX_CATEGORIES = 1000
 MANY_CLASSES = 100
 MANY_VALUES = 20
-_SAMPLE = 1000
 _ID_NAME = re.compile(r"(?i)(.*[_ .-])?(id|uuid|guid|index)|unnamed: \d+")
+_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _DATE = re.compile(r"\d{4}-\d{2}")
 
 
@@ -54,7 +54,9 @@ def infer_spec(frame: pd.DataFrame, target: str, name: str = "model") -> Inferre
         if note:
             notes.append(f"{column}: {note}")
     if not features:
-        raise _invalid("features", "no column is left to learn from: " + "; ".join(notes))
+        why = "; ".join(notes) or f"there is none beside the target {target!r}"
+        raise _invalid("features", f"no column is left to learn from: {why}")
+    _check_copies(frame, names, target)
     task, note = _task(frame.iloc[:, names.index(target)], target)
     notes.append(f"{target}: {note}")
     return InferredSpec({"name": name, "task": task, "target": target, "features": features}, notes)
@@ -62,10 +64,22 @@ def infer_spec(frame: pd.DataFrame, target: str, name: str = "model") -> Inferre
 
 def _check_names(names: list[str], target: str) -> None:
     if target not in names:
+        mark = next((mark for mark in _MARKS if len(names) == 1 and mark in names[0]), None)
+        if mark:
+            found = f"cells seem to be separated by {_MARKS[mark]}: save the file with commas"
+            raise _invalid("target", f"there is no column {target!r}, for the {found}")
         raise _invalid("target", f"there is no column {target!r}: use one of {', '.join(names)}")
     doubled = sorted({column for column in names if names.count(column) > 1})
     if doubled:
         raise _invalid("features", f"there are several columns {doubled[0]!r}: rename them")
+
+
+def _check_copies(frame: pd.DataFrame, names: list[str], target: str) -> None:
+    """Refuse a second column of the target's name, which pandas reads as ``target.1``."""
+    values = frame.iloc[:, names.index(target)]
+    for i, name in enumerate(names):
+        if re.fullmatch(re.escape(target) + r"\.\d+", name) and frame.iloc[:, i].equals(values.rename(name)):
+            raise _invalid("features", f"column {name!r} repeats the target {target!r}: leave it out")
 
 
 def _kind(column: pd.Series[Any], name: str) -> tuple[FeatureKind | None, str]:
@@ -86,13 +100,16 @@ def _kind(column: pd.Series[Any], name: str) -> tuple[FeatureKind | None, str]:
 
 
 def _kind_of_objects(values: pd.Series[Any]) -> tuple[FeatureKind | None, str]:
-    sample = values.iloc[:_SAMPLE].tolist()
-    if all(isinstance(value, bool) or str(value).lower() in ("true", "false") for value in sample):
+    cells = values.tolist()
+    if all(isinstance(value, bool) or str(value).lower() in ("true", "false") for value in cells):
         return "boolean", ""
-    if all(not isinstance(value, bool) and isinstance(value, int | float) for value in sample):
+    if all(not isinstance(value, bool) and isinstance(value, int | float) for value in cells):
         return "numeric", ""
-    if all(_is_date(value) for value in sample):
+    if all(_is_date(value) for value in cells):
         return "timestamp", ""
+    odd = next((value for value in cells if not isinstance(value, str | int | float)), None)
+    if odd is not None:
+        return None, f"left out: it holds values of the type {type(odd).__name__}"
     texts = values.astype(str)
     distinct = int(texts.nunique())
     if _all_differ(texts):
@@ -110,6 +127,8 @@ def _task(column: pd.Series[Any], name: str) -> tuple[Task, str]:
         raise _invalid("target", f"column {name!r} has no values")
     distinct = int(values.nunique())
     if types.is_bool_dtype(values.dtype) or not types.is_numeric_dtype(values.dtype):
+        if _all_differ(values):
+            raise _invalid("target", f"column {name!r} has a value of its own in every row: no class recurs")
         return "classification", f"classification into {distinct} classes"
     whole = bool((values % 1 == 0).all())
     many = distinct > (MANY_CLASSES if types.is_integer_dtype(values.dtype) else MANY_VALUES)

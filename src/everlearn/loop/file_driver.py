@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,11 @@ class Stream:
 
 
 class FileDriver:
-    """One replay. After :meth:`run`: what was served, decided and promoted, and when."""
+    """One replay. After :meth:`run`: what was served, decided and promoted, and when.
+
+    A stream learner answers with all that it has learned so far (its versions are still published and
+    judged), unless the policy is ``never``; any other model answers with its champion.
+    """
 
     def __init__(self, spec: ModelSpec, stream: Stream) -> None:
         self.spec = spec
@@ -67,21 +72,16 @@ class FileDriver:
         self.first: tuple[int, Predictor] | None = None
         self.known_before: list[int] = []
         self.learning_seconds = 0.0
-        self._engine = Engine(LoopState())
+        self._state = LoopState()
+        self._engine = Engine(self._state)
         self._predictors: dict[int, Predictor] = {}
         self._working = Predictor.new(spec)
-        self._served: list[Output] = []
+        self._live = spec.update == "stream" and spec.policy.name != "never"
         self._ahead: list[Output] = []
-        self._order: list[int] = []
-        self._known: list[tuple[int, int]] = []
-        self._now = -1
+        self._asked: list[Prediction] = []
+        self._known: list[Example] = []
         self._next_label = 0
         self._seq = 0
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that decides."""
-        return self._engine
 
     def run(self, progress: Callable[[float], None]) -> None:
         """Play the whole stream; labels that are late at its end arrive then."""
@@ -105,26 +105,22 @@ class FileDriver:
     # -- rows and labels ---------------------------------------------------------------------------
 
     def _predict(self, i: int) -> None:
-        self._now = i
         self.known_before.append(len(self._known))
-        output = self._answer(i)
-        state = self._engine.state
-        self._served.append(output)
-        seq = self._take_seq()
-        self._order.append(seq)
+        output, version, seq = self._answer(i), self._state.champion, self._take_seq()
+        asked = Prediction(seq, self.stream.at[i], str(i), i + 1, version, self.stream.rows[i], output)
+        self._asked.append(asked)
         truth = self.stream.targets[i]
         if truth is not None:
-            known = state.baselines.before(seq)
-            self.scored.append(score_row(i + 1, state.champion, truth, output, *known))
-        row = self.stream.rows[i]
-        self._fold(Prediction(seq, self.stream.at[i], str(i), i + 1, state.champion, row, output))
+            known = self._state.baselines.before(seq)
+            self.scored.append(score_row(i + 1, version, truth, output, *known))
+        self._fold(asked)
 
     def _answer(self, i: int) -> Output:
-        if self._engine.streaming:
-            return self._working.predict([self.stream.rows[i]])[0]
-        champion = self._predictors.get(self._engine.state.champion)
+        if self._live:
+            return self._working.predict((self.stream.rows[i],))[0]
+        champion = self._predictors.get(self._state.champion)
         if champion is None:
-            return self._engine.state.baselines.majority()
+            return self._state.baselines.majority()
         if not self._ahead:
             self._ahead = champion.predict(self.stream.rows[i : i + CHUNK])[::-1]
         return self._ahead.pop()
@@ -137,17 +133,22 @@ class FileDriver:
                 self._label(row)
 
     def _label(self, i: int) -> None:
-        seq, at, value = self._take_seq(), self.stream.at[max(i, self._now)], self.stream.targets[i]
-        row, output = self.stream.rows[i], self._served[i]
-        if self._engine.streaming:
+        seq, value, asked = self._take_seq(), self.stream.targets[i], self._asked[i]
+        if self._live:
             started = time.perf_counter()
-            self._working.learn([row], [value])
+            self._working.learn((asked.features,), (value,))
             self.learning_seconds += time.perf_counter() - started
-        self._known.append((seq, i))
-        of = Prediction(
-            self._order[i], self.stream.at[i], str(i), i + 1, self.scored[-1].version, row, output
+        row, version, output = asked.row, asked.version, asked.output
+        self._known.append(
+            Example(asked.seq, seq, row, asked.at, asked.features, value, version, output),
         )
-        self._fold(Label(seq, at, str(i), value, prediction=of))
+        self._fold(Label(seq, self._arrival(i), asked.id, value, prediction=asked))
+
+    def _arrival(self, i: int) -> float:
+        """When the label of a row arrives."""
+        if self.stream.delay_seconds is not None:
+            return self.stream.at[i] + self.stream.delay_seconds
+        return self._asked[-1].at
 
     # -- decisions and jobs ------------------------------------------------------------------------
 
@@ -158,28 +159,30 @@ class FileDriver:
             self._follow(effects)
 
     def _follow(self, effects: Effects) -> None:
+        answered = len(self._asked)
         self.decisions += effects.decisions
-        self.decision_rows += [self._now + 1] * len(effects.decisions)
+        self.decision_rows += [answered] * len(effects.decisions)
         for promotion in effects.promotions:
             self._ahead = []
             if self.first is None:
-                self.first = (self._now + 1, self._predictors[promotion.version])
+                self.first = (answered, self._predictors[promotion.version])
         for job in effects.jobs:
             self._fold(self._do(job))
         self._forget()
 
     def _forget(self) -> None:
-        state = self._engine.state
-        kept = {state.champion, *(state.previous[-1:])}
+        kept = {self._state.champion, *(self._state.previous[-1:])}
         self._predictors = {n: p for n, p in self._predictors.items() if n in kept}
 
     def _do(self, job: JobSpec) -> Outcome:
-        seq, at = self._take_seq(), self._engine.state.now
+        """Do a job at once. A failure is an outcome, as it is live."""
+        seq, at = self._take_seq(), self._state.now
         started = time.perf_counter()
         try:
             trained = self._train(job.arguments)
-        except EverlearnError as error:
-            return Outcome(seq, at, job.id, job.version, error=error.detail)
+        except Exception as error:
+            words = error.detail if isinstance(error, EverlearnError) else f"{type(error).__name__}: {error}"
+            return Outcome(seq, at, job.id, job.version, error=words)
         finally:
             self.learning_seconds += time.perf_counter() - started
         self._predictors[job.version] = trained.predictor
@@ -187,19 +190,23 @@ class FileDriver:
 
     def _train(self, plan: Mapping[str, Any]) -> Trained:
         champion = self._predictors.get(plan["champion"])
-        if self._engine.streaming and champion is not None:
+        if self._live and champion is not None:
             return self._snapshot(plan, champion)
         wants = Predictor.new(self.spec).learner.wants
         return train(self.spec, plan, self._examples(**examples_wanted(self.spec, plan, wants)), champion)
 
     def _snapshot(self, plan: Mapping[str, Any], champion: Predictor) -> Trained:
-        """The learner as it is now, judged by what it answered since the last version."""
+        """The learner as it is now, judged by what it answered since the last version.
+
+        Rows that were asked before that are left out: the champion knows labels that the answers to
+        them could not know.
+        """
         new = self._examples(upto=plan["upto"], after=plan["learned_upto"])
-        rows = [e.features for e in new]
-        answered = [e.output for e in new if e.output is not None]
+        asked = [e for e in new if e.order > plan["learned_upto"]]
+        rows = [e.features for e in asked]
         evidence = gate.compare(
-            _against(new, champion.predict(rows)),
-            _against(new, answered),
+            _against(asked, champion.predict(rows)),
+            _against(asked, [e.output for e in asked if e.output is not None]),
             self.spec.metric or "",
             self.spec.task,
         )
@@ -210,24 +217,9 @@ class FileDriver:
 
     def _examples(self, *, upto: int, after: int = 0, newest: int | None = None) -> list[Example]:
         """What :meth:`everlearn.ports.Log.examples` gives; here labels arrive in the order of rows."""
-        start = len(self._known)
-        while start > 0 and self._known[start - 1][0] > after and len(self._known) - start != newest:
-            start -= 1
-        stream = self.stream
-        return [
-            Example(
-                self._order[i],
-                seq,
-                i + 1,
-                stream.at[i],
-                stream.rows[i],
-                stream.targets[i],
-                0,
-                self._served[i],
-            )
-            for seq, i in self._known[start:]
-            if seq <= upto
-        ]
+        start = bisect_right(self._known, after, key=lambda e: e.known)
+        end = bisect_right(self._known, upto, key=lambda e: e.known)
+        return self._known[start if newest is None else max(start, end - newest) : end]
 
 
 def _against(examples: Sequence[Example], outputs: Sequence[Output]) -> list[Scored]:

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from everlearn.errors import Fault, InvalidError
+from everlearn.errors import InvalidError
 from everlearn.loop import rivals
 from everlearn.loop.defaults import with_defaults
-from everlearn.loop.file_driver import FileDriver, Stream
-from everlearn.loop.scores import Scored, loss, metrics
+from everlearn.loop.file_driver import FileDriver
+from everlearn.loop.scores import Scored, cost, metrics
+from everlearn.loop.tables import delay_of, read_table, stream_of, tidied
 from everlearn.loop.training import Progress, silent
-from everlearn.spec import ModelSpec, parse_duration, parse_spec
-from everlearn.types import Decision, DecisionKind, Scalar
+from everlearn.spec import ModelSpec, parse_spec
+from everlearn.types import Decision, DecisionKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,12 @@ PUBLISH_EVERY = 1000
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """What a replay found. Scores are over every row that has a label, answered or not."""
+    """What a replay found. Scores are over every row that has a label, answered or not.
+
+    (Log-loss, MAE, RMSE and R² leave out the rows asked before the first label had come.) ``seconds``
+    are those of the loop with its learner, without the rivals beside it; ``notes`` say what was
+    inferred from the table, and which columns were left out and why.
+    """
 
     spec: ModelSpec
     rows: int
@@ -40,6 +46,7 @@ class ReplayReport:
     decision_rows: Sequence[int]
     seconds: float
     learning_seconds: float
+    notes: Sequence[str] = ()
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def count(self, *kinds: DecisionKind) -> int:
@@ -75,6 +82,7 @@ class ReplayReport:
             "seconds": self.seconds,
             "learning_seconds": self.learning_seconds,
             "rows_per_second": self.rows / self.seconds if self.seconds else 0.0,
+            "notes": list(self.notes),
             "decisions": decisions,
         }
 
@@ -124,13 +132,18 @@ def replay(
     (400, 0.5)
     """
     started = time.perf_counter()
-    frame = _frame(data)
+    delay = delay_of(label_delay)
+    frame = tidied(_frame(data), target, features or {})
     given = {"learner": learner, "update": update, "policy": policy, "gate": gate, "threshold": threshold}
     given |= {"metric": metric, "publish_every": publish_every, "seed": seed}
-    spec = _spec(frame.drop(columns=list(drop), errors="ignore"), target, features, label_delay, given)
-    stream = _stream(frame, spec, label_delay, time_column)
+    kept = frame.drop(columns=list(drop), errors="ignore")
+    spec, notes = _spec(kept, target, features, delay, given)
+    stream = stream_of(frame, spec, delay, time_column)
     driver = FileDriver(spec, stream)
     driver.run(lambda share: progress(share * (0.8 if baselines else 1.0)))
+    seconds = time.perf_counter() - started
+    if not driver.known_before[-1]:
+        notes = [*notes, "no label had come before the last row was asked: nothing could be learned in time"]
     beside, curves = rivals.score(driver, refit_every if baselines else None)
     progress(1.0)
     return ReplayReport(
@@ -140,28 +153,22 @@ def replay(
         baselines=beside,
         decisions=driver.decisions,
         decision_rows=driver.decision_rows,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         learning_seconds=driver.learning_seconds,
+        notes=notes,
         curves={"served": _losses(driver.scored, spec), **curves},
     )
 
 
 def _losses(scored: Sequence[Scored], spec: ModelSpec) -> list[float]:
-    return [loss(s, spec.task) for s in scored]
+    return [cost(s, spec.task) for s in scored]
 
 
 def _frame(data: pd.DataFrame | str | os.PathLike[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    if isinstance(data, pd.DataFrame):
-        frame = data
-    elif str(data).endswith((".parquet", ".pq")):
-        frame = pd.read_parquet(data)
-    else:
-        frame = pd.read_csv(data)
+    frame = read_table(data) if isinstance(data, str | os.PathLike) else data.rename(columns=str)
     if frame.empty:
         raise InvalidError("data: the table has no rows")
-    return frame.rename(columns=str)
+    return frame
 
 
 def _spec(
@@ -170,51 +177,14 @@ def _spec(
     features: Mapping[str, str] | None,
     label_delay: int | str,
     given: Mapping[str, Any],
-) -> ModelSpec:
+) -> tuple[ModelSpec, list[str]]:
+    """The settled spec, and notes on what was inferred."""
     from everlearn.features.infer import infer_spec
 
-    if isinstance(label_delay, int) and label_delay < 0:
-        raise InvalidError("label_delay: a label cannot come before its row: use 0 or more")
-    spec = dict(infer_spec(frame, target, name="replay"))
+    inferred = infer_spec(frame, target, name="replay")
+    spec, notes = dict(inferred), inferred.notes
     if features is not None:
-        spec["features"] = dict(features)
+        spec["features"], notes = dict(features), notes[-1:]
     spec["label_horizon"] = {"rows": label_delay} if isinstance(label_delay, int) else label_delay
     spec |= {key: value for key, value in given.items() if value is not None}
-    return with_defaults(parse_spec(spec))
-
-
-def _stream(frame: pd.DataFrame, spec: ModelSpec, label_delay: int | str, time_column: str | None) -> Stream:
-    from everlearn.features.schema import Schema
-
-    missing = [name for name in spec.features if name not in frame.columns]
-    if missing:
-        raise InvalidError(
-            f"features: the table has no column {missing[0]!r}", [Fault("features", missing[0])]
-        )
-    schema = Schema.from_spec(spec)
-    columns = list(spec.features)
-    values = frame[columns].astype(object).to_numpy().tolist()
-    rows = schema.check([dict(zip(columns, row, strict=True)) for row in values]).rows
-    raw = frame[spec.target].astype(object).tolist()
-    known = [i for i, value in enumerate(raw) if value is not None and value == value]
-    targets: list[Scalar] = [None] * len(raw)
-    for i, target in zip(known, schema.check_target([raw[i] for i in known]), strict=True):
-        targets[i] = target
-    seconds = None if isinstance(label_delay, int) else parse_duration(label_delay)
-    at = _times(frame, time_column, needed=seconds is not None)
-    return Stream(rows, targets, at, label_delay if isinstance(label_delay, int) else 0, seconds)
-
-
-def _times(frame: pd.DataFrame, column: str | None, *, needed: bool) -> list[float]:
-    from everlearn.features.cells import timestamp
-
-    if column is None:
-        if needed:
-            raise InvalidError("time_column: a label delay in time needs the column that holds the time")
-        return [float(i) for i in range(len(frame))]
-    if column not in frame.columns:
-        raise InvalidError(f"time_column: the table has no column {column!r}")
-    cells = [timestamp(value) for value in frame[column].tolist()]
-    if any(cell is None for cell in cells):
-        raise InvalidError(f"time_column: column {column!r} has missing values")
-    return [float(cell) for cell in cells if cell is not None]
+    return with_defaults(parse_spec(spec)), notes

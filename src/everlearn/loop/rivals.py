@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from everlearn.loop.file_driver import FileDriver
-from everlearn.loop.scores import Scored, loss, metrics, score_row
+from everlearn.loop.scores import Scored, cost, metrics, score_row
 from everlearn.predictor import Predictor
 from everlearn.types import Output
 
 WINDOW = 5000
-"""Rows that the calendar's refits learn from, for learners without a window of their own."""
+"""Rows that the calendar's refits learn from, for learners that learn afresh and set no window."""
 
 
 def score(
@@ -21,7 +21,8 @@ def score(
     """The scores of each rival on the rows that ``driver`` served, and their losses row by row.
 
     ``never_updated`` is the first promoted version, left as it was; ``refit_every`` learns afresh from
-    the newest window every so many labels and asks no gate. Both are skipped if it is ``None``.
+    the newest window (all labels, for a learner without one) every so many labels and asks no gate.
+    Both are skipped if it is ``None``.
     """
     task = driver.spec.task
     rivals: dict[str, Mapping[str, Any]] = {}
@@ -30,11 +31,11 @@ def score(
         runs = {"never_updated": (_never(driver), {}), "refit_every": _periodic(driver, refit_every)}
         for name, (scored, facts) in runs.items():
             rivals[name] = {**metrics(scored, task), **facts}
-            curves[name] = [loss(s, task) for s in scored]
+            curves[name] = [cost(s, task) for s in scored]
     for name in ("no_change", "majority"):
         scored = [_baseline(s, name) for s in driver.scored]
         rivals[name] = _simple(scored, task)
-        curves[name] = [loss(s, task) for s in scored]
+        curves[name] = [cost(s, task) for s in scored]
     return rivals, curves
 
 
@@ -69,21 +70,43 @@ def _never(driver: FileDriver) -> list[Scored]:
 def _periodic(driver: FileDriver, every: int) -> tuple[list[Scored], dict[str, Any]]:
     started, updates = time.perf_counter(), 0
     stream, spec = driver.stream, driver.spec
-    labelled = [i for i, target in enumerate(stream.targets) if target is not None]
     outputs: dict[int, Output] = {}
-    predictor: Predictor | None = None
+    calendar = _Calendar(driver)
     refit_at = spec.policy.first_rows
     start = 0
     for i, known in enumerate([*driver.known_before, None]):
         if known is not None and known < refit_at:
             continue
-        if predictor is not None:
-            outputs |= dict(enumerate(predictor.predict(stream.rows[start:i]), start))
+        if calendar.predictor is not None:
+            outputs |= dict(enumerate(calendar.predictor.predict(stream.rows[start:i]), start))
         if known is None:
             break
-        predictor = Predictor.new(spec)
-        window = labelled[max(0, known - (predictor.learner.wants or WINDOW)) : known]
-        predictor.learn([stream.rows[j] for j in window], [stream.targets[j] for j in window])
+        calendar.refit(known)
         start, refit_at, updates = i, known + every, updates + 1
     facts = {"every": every, "updates": updates, "learning_seconds": time.perf_counter() - started}
     return _rescored(driver, outputs), facts
+
+
+class _Calendar:
+    """A predictor that is refitted on the newest window of what is known.
+
+    A learner that wants all there is, row by row, need not begin again: going on with the new labels
+    gives the same.
+    """
+
+    def __init__(self, driver: FileDriver) -> None:
+        self.predictor: Predictor | None = None
+        self._spec, self._stream = driver.spec, driver.stream
+        self._labelled = [i for i, target in enumerate(driver.stream.targets) if target is not None]
+        self._learned = 0
+
+    def refit(self, known: int) -> None:
+        """Learn from the first ``known`` labels, which arrived in the order of their rows."""
+        fresh = self.predictor or Predictor.new(self._spec)
+        start = self._learned
+        if not (fresh.learner.incremental and fresh.learner.wants is None):
+            fresh = Predictor.new(self._spec)
+            start = max(0, known - (fresh.learner.wants or WINDOW))
+        new = self._labelled[start:known]
+        fresh.learn([self._stream.rows[j] for j in new], [self._stream.targets[j] for j in new])
+        self.predictor, self._learned = fresh, known

@@ -5,6 +5,7 @@ Pure: the same plan, examples and champion give the same candidate and the same 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -180,7 +181,7 @@ def _majority(examples: Sequence[Example], spec: ModelSpec) -> Baseline:
     """What version 0 would answer after these examples: their most frequent class, or their mean."""
     targets = [e.target for e in examples]
     if spec.task == "regression":
-        return Baseline(Output(sum(float(target or 0.0) for target in targets) / len(targets)))
+        return Baseline(Output(math.fsum(float(target or 0.0) for target in targets) / len(targets)))
     return Baseline(Output(Counter(targets).most_common(1)[0][0]))
 
 
