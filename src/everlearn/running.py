@@ -31,7 +31,7 @@ class Server:
 class DataLock:
     """Holds a data folder for this process; the kernel lets go of it however the process ends.
 
-    Raises ConflictError on entry when another process holds it.
+    Raises ConflictError on entry when another process holds it, InvalidError where it cannot be written.
     """
 
     def __init__(self, data: Path) -> None:
@@ -41,7 +41,10 @@ class DataLock:
     def __enter__(self) -> DataLock:
         import fcntl
 
-        file = (self._data / "lock").open("a+", encoding="utf-8")
+        try:
+            file = (self._data / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise unusable_folder(self._data, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -62,6 +65,14 @@ class DataLock:
             f"everlearn is running on {self._data} already{where}: use it, stop it, "
             "or start another with --data OTHER_FOLDER"
         )
+
+
+def unusable_folder(data: Path, error: OSError) -> InvalidError:
+    """The error for a data folder that cannot be written."""
+    return InvalidError(
+        f"The data folder {data} cannot be used ({error.strerror or error}): "
+        "make it a folder that you can write to, or name another with --data"
+    )
 
 
 def is_locked(data: Path) -> bool:

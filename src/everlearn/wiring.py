@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.config import Settings, make_key, read_key
 from everlearn.config import describe as describe_settings
 from everlearn.errors import InvalidError, NotFoundError
+from everlearn.running import unusable_folder
 
 __all__ = ["Installation", "describe_settings", "model_names"]
 
@@ -121,9 +122,15 @@ class Installation:
         return key
 
     def prepare(self) -> tuple[str, bool]:
-        """Make the data folder and the key; returns the key and whether it is new."""
-        self.settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return make_key(self.settings)
+        """Make the data folder and the key; returns the key and whether it is new.
+
+        Raises InvalidError where the folder cannot be made or written.
+        """
+        try:
+            self.settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return make_key(self.settings)
+        except OSError as error:
+            raise unusable_folder(self.settings.data, error) from error
 
     def migrate(self) -> None:
         """Bring the database to the newest schema."""

@@ -125,3 +125,20 @@ async def test_scores(toy: httpx.AsyncClient) -> None:
     scores = (await toy.get("/v1/models/toy/scores")).json()
     assert scores["state"] == "insufficient labels"
     assert (await toy.get("/v1/models/none/scores")).status_code == 404
+
+
+async def test_a_spec_with_a_number_that_is_none_is_refused(api: httpx.AsyncClient) -> None:
+    raw = b'{"name": "m", "target": "y", "features": {"a": "numeric"}, '
+    raw += b'"threshold": Infinity, "gate": {"alpha": NaN}}'
+    answer = await api.post("/v1/models", content=raw, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["errors"]] == ["threshold", "gate.alpha"]
+
+
+async def test_a_wrong_method_is_told_the_right_ones_and_a_wrong_path_where_to_look(
+    api: httpx.AsyncClient,
+) -> None:
+    answer = await api.request("PUT", "/v1/models")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
+    assert "use GET, POST" in answer.json()["detail"]
+    assert "/docs" in (await api.get("/v1/nowhere")).json()["detail"]

@@ -71,3 +71,22 @@ def test_writes_take_an_idempotency_key(page: dict[str, Any]) -> None:
 def test_the_page_is_the_same_when_asked_again(make_app: Callable[..., FastAPI]) -> None:
     app = make_app()
     assert app.openapi() == app.openapi() == make_app().openapi()
+
+
+def test_a_spec_is_told_in_full(page: dict[str, Any]) -> None:
+    for method, path, name in (
+        ("post", "/v1/models", "ModelSpec"),
+        ("patch", "/v1/models/{model}", "ModelChanges"),
+    ):
+        body = page["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
+        spec = resolved(page, {"$ref": body["$ref"]})
+        assert body["$ref"].endswith(name)
+        assert {"threshold", "policy", "gate", "label_horizon"} <= spec["properties"].keys()
+    assert "$defs" not in str(page)
+
+
+def test_every_route_behind_the_key_tells_what_else_may_happen(page: dict[str, Any]) -> None:
+    for method, path, operation in operations(page):
+        if path not in OPEN:
+            assert "503" in operation["responses"], (method, path)
+            assert ("413" in operation["responses"]) == ("requestBody" in operation), (method, path)

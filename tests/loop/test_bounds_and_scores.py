@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 from sklearn import metrics as sk
@@ -10,6 +11,7 @@ from everlearn.loop.bounds import jackknife_interval, mean_interval, proportion_
 from everlearn.loop.scores import (
     Scored,
     Totals,
+    loss,
     metric_interval,
     metrics,
     score_row,
@@ -76,6 +78,54 @@ def test_sums_over_all_rows_agree_with_the_rows() -> None:
 def test_an_unanswered_row_counts_as_wrong() -> None:
     row = score_row(1, 0, "yes", Output(None), None, None)
     assert metrics([row], "classification")["accuracy"] == 0.0
+
+
+def test_rows_before_the_first_label_have_no_part_in_the_losses() -> None:
+    blank = score_row(1, 0, 1e6, Output(None), None, None)
+    known = score_row(2, 1, 4.0, Output(3.0), 2.0, 2.0)
+    late = score_row(3, 1, 5.0, Output(None), 2.0, 3.0)  # a label was known: the mean stands in
+    assert metrics([blank], "regression") == {"mae": None, "rmse": None, "r2": None}
+    assert metrics([blank, known, late], "regression")["mae"] == 1.5
+    assert metric_interval([blank], "mae", "regression", 0.95) is None
+    unasked = score_row(1, 0, "yes", Output(None), None, None)
+    assert metrics([unasked, *scored_rows()], "classification")["log_loss"] == pytest.approx(
+        metrics(scored_rows(), "classification")["log_loss"]
+    )
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_sums_leave_out_what_the_rows_leave_out(task: Any) -> None:
+    truth = {"classification": "yes", "regression": 7.0}[task]
+    rows, totals = [score_row(1, 0, truth, Output(None), None, None)], Totals()
+    if task == "classification":
+        rows += scored_rows()
+    else:
+        rows += [score_row(i, 1, i % 7, Output(i % 5), i % 3, 3.0) for i in range(2, 90)]
+    for scored in rows:
+        totals.add(terms_of(scored, task))
+    summed = summed_metrics(totals.sums, totals.rows, task)
+    assert {name: pytest.approx(metrics(rows, task)[name]) for name in summed} == summed
+
+
+def test_a_truth_that_does_not_vary_has_no_r2() -> None:
+    rows = [score_row(i, 1, 0.1, Output(0.1 + 1e-9), 0.1, 0.1) for i in range(1, 400)]
+    totals = Totals()
+    for scored in rows:
+        totals.add(terms_of(scored, "regression"))
+    assert metrics(rows, "regression")["r2"] is None
+    assert summed_metrics(totals.sums, totals.rows, "regression")["r2"] is None
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_the_loss_of_a_regression_has_no_scale(scale: float) -> None:
+    row = score_row(1, 1, 4 * scale, Output(3 * scale), None, 1 * scale)
+    assert loss(row, "regression") == pytest.approx(0.25)
+
+
+def test_a_third_class_ends_the_auc() -> None:
+    rows = scored_rows()
+    third = score_row(301, 1, "maybe", Output("yes", {"no": 0.4, "yes": 0.6}), "yes", "yes")
+    assert metrics([*rows, third], "classification")["auc"] is None
 
 
 def test_a_one_class_window_has_no_auc_and_breaks_nothing() -> None:

@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 
 from everlearn.errors import InvalidError
+from everlearn.learners.linear import Linear
+from everlearn.loop.file_driver import FileDriver
 from everlearn.loop.replay import replay
+from everlearn.loop.state import dump, load
+from everlearn.loop.tables import stream_of
+from everlearn.types import DecisionKind
 
 FAST = {"first_rows": 100, "min_labels": 60, "window": 150, "cooldown": 60}
 LOGISTIC = {"name": "window", "size": 300, "estimator": "logistic"}
@@ -79,6 +84,41 @@ def test_a_delay_in_time_is_measured_on_the_time_column(frame: pd.DataFrame) -> 
     by_rows = run(timed, label_delay=24, drop=["when"], baselines=False)
     by_time = run(timed, label_delay="24h", time_column="when", drop=["when"], baselines=False)
     assert by_time.served["accuracy"] == pytest.approx(by_rows.served["accuracy"], abs=0.03)
+
+
+@pytest.mark.parametrize("learner", [LOGISTIC, "linear"])
+@pytest.mark.parametrize("delay", [0, 30])
+def test_the_loop_scores_each_row_as_it_was_served(frame: pd.DataFrame, learner: Any, delay: int) -> None:
+    """By the version that answered it, with the baselines of that moment: also when labels come late."""
+    spec = run(frame, learner=learner, label_delay=delay, baselines=False).spec
+    driver = FileDriver(spec, stream_of(frame, spec, delay, None))
+    driver.run(lambda share: None)
+    scored = load(dump(driver.state)).window
+    assert scored == driver.scored[len(frame) - delay - len(scored) :][: len(scored)]
+    assert len({s.version for s in driver.scored}) > 1
+
+
+def test_a_stream_learner_whose_policy_is_never_stays_as_its_first_version_was(frame: pd.DataFrame) -> None:
+    report = run(frame, learner="linear", policy={**FAST, "name": "never"})
+    assert report.count(DecisionKind.PROMOTE) == 1
+    assert report.served["accuracy"] == report.baselines["never_updated"]["accuracy"] < 0.65
+    assert run(frame, learner="linear").served["accuracy"] > 0.85
+
+
+def test_the_calendar_learns_on_where_that_is_the_same_as_learning_afresh(frame: pd.DataFrame) -> None:
+    learning_on = run(frame, learner="linear", refit_every=200).baselines["refit_every"]
+    assert learning_on["updates"] == 6
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Linear, "wants", len(frame))
+        afresh = run(frame, learner="linear", refit_every=200).baselines["refit_every"]
+    assert {**learning_on, "learning_seconds": 0} == {**afresh, "learning_seconds": 0}
+
+
+def test_a_job_that_breaks_is_a_failure_in_the_ledger_and_the_replay_goes_on(frame: pd.DataFrame) -> None:
+    broken = {"name": "window", "estimator": "ridge", "estimator_parameters": {"alpha": -1.0}}
+    report = run(frame.assign(y=frame["a"]), learner=broken, baselines=False)
+    assert report.count(DecisionKind.FAIL) > 0
+    assert report.served["mae"] > 0
 
 
 def test_rows_without_a_label_are_answered_and_not_scored(frame: pd.DataFrame) -> None:

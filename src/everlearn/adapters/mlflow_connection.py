@@ -23,14 +23,15 @@ DEFAULTS = {
 """MLflow's own settings, which it reads from the environment, where the environment does not say."""
 
 SQLITE = "sqlite:///"
+MOVE_AWAY = "if the file is damaged, stop everlearn and move it away: a new one is made"
 PERMANENT = frozenset({"INVALID_PARAMETER_VALUE"})
 
 
 def connect(uri: str) -> Any:
     """An ``MlflowClient`` of a tracking server or store that also holds the registry.
 
-    Imports MLflow (seconds); a new SQLite store is made, with MLflow's migrations (seconds more).
-    Raises MissingExtraError without MLflow, UnavailableError if the store cannot be made.
+    Imports MLflow (seconds); a new SQLite store is made, with MLflow's migrations (seconds more), whole
+    or not at all. Raises MissingExtraError without MLflow, UnavailableError if the store cannot be made.
     """
     if find_spec("mlflow") is None:
         raise MissingExtraError("The mirror in MLflow", "mlflow")
@@ -40,8 +41,34 @@ def connect(uri: str) -> Any:
         from mlflow import MlflowClient
 
         if (file := sqlite_file(uri)) is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_store(file)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def make_store(file: Path) -> None:
+    """Make a new SQLite store, unless it is there.
+
+    MLflow makes its tables in hundreds of steps: a crash between two of them, or another process that
+    looks in meanwhile, would leave a file that it never opens again. So it makes a draft, which gets
+    its name when it is whole; a lock lets one process do so at a time.
+    """
+    import fcntl
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        return
+    with file.with_name(f"{file.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if file.exists():
+            return
+        draft = file.with_name(f"{file.name}.draft")
+        for left in file.parent.glob(f"{draft.name}*"):
+            left.unlink()
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        store = SqlAlchemyStore(f"{SQLITE}{draft}", str(file.parent / "mlartifacts"))
+        store.engine.dispose()
+        draft.replace(file)
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -82,7 +109,7 @@ def reached(uri: str) -> Iterator[None]:
             said = f"{type(error).__name__}: {error}".replace(uri, shown(uri)).splitlines()[0][:400]
             if getattr(error, "error_code", None) in PERMANENT:
                 raise InvalidError(f"MLflow at {shown(uri)} refused what everlearn sent: {said}") from error
+            mend = "start it, or set MLFLOW_TRACKING_URI" if sqlite_file(uri) is None else MOVE_AWAY
             raise UnavailableError(
-                f"MLflow at {shown(uri)} does not answer as it should ({said}): "
-                "start it, or set MLFLOW_TRACKING_URI"
+                f"MLflow at {shown(uri)} does not answer as it should ({said}): {mend}"
             ) from error

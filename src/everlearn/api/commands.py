@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.concurrency import run_in_threadpool
 
 from everlearn.api.auth import Caller, Principal
@@ -59,7 +59,7 @@ class RetrainBody(CommandBody):
     """``force`` retrains even where the performance keeps the threshold."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"force": True}})
-    force: bool = False
+    force: StrictBool = False
 
 
 class CommandAnswer(BaseModel):

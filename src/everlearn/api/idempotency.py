@@ -115,7 +115,9 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias=HEADER,
+        min_length=1,
         max_length=MAX_KEY,
+        pattern=r"^[\x20-\x7e]*$",
         description="A key of your own: sent again with the same body, it gets the same answer.",
     ),
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
 from everlearn.api.parts import TheDoor
@@ -30,7 +30,7 @@ class LabelBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     id: Id
     value: Value
-    correction: bool = False
+    correction: StrictBool = False
     at: Time | None = Field(default=None, description="When it became known (default: now)")
 
 

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
+from everlearn.api.openapi import CHANGES_SCHEMA, SPEC_SCHEMA
 from everlearn.api.pagination import Listing, PageWanted, listing
 from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented
@@ -116,7 +117,7 @@ def shape(door: Door, spec: ModelSpec) -> dict[str, Any]:
 @router.post("", status_code=201, response_model=ModelAnswer, responses=documented(409))
 def create_model(
     door: TheDoor,
-    spec: Annotated[dict[str, Any], Body(examples=[_SPEC])],
+    spec: Annotated[dict[str, Any], WithJsonSchema({**SPEC_SCHEMA, "examples": [_SPEC]})],
     response: Response,
     _: IdempotencyKey = None,
 ) -> dict[str, Any]:
@@ -152,7 +153,10 @@ def get_model(model: str, door: TheDoor) -> dict[str, Any]:
 def update_model(
     model: str,
     door: TheDoor,
-    changes: Annotated[dict[str, Any], Body(examples=[{"threshold": 0.85, "policy": {"cooldown": 500}}])],
+    changes: Annotated[
+        dict[str, Any],
+        WithJsonSchema({**CHANGES_SCHEMA, "examples": [{"threshold": 0.85, "policy": {"cooldown": 500}}]}),
+    ],
     _: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Change some of the spec. ``policy`` and ``gate`` are merged; name, task, target and features stay."""

@@ -6,7 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from everlearn.api.problems import MEDIA_TYPE
+from everlearn.api.problems import MEDIA_TYPE, documented
+from everlearn.spec import ModelSpec
+
+SPEC_SCHEMA = {"$ref": "#/components/schemas/ModelSpec"}
+CHANGES_SCHEMA = {"$ref": "#/components/schemas/ModelChanges"}
+"""What a model's spec is, and what of it can change later: told in full in the components."""
 
 TAGS = [
     {"name": "models", "description": "What is kept current, and what each model should be."},
@@ -30,14 +35,36 @@ def describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             page = derive()
+            page["components"]["schemas"].update(_specs())
             for path in page["paths"].values():
                 for operation in path.values():
+                    _complete(operation)
                     _correct(operation["responses"])
             for unused in ("HTTPValidationError", "ValidationError"):
                 page["components"]["schemas"].pop(unused, None)
         return app.openapi_schema or derive()
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _specs() -> dict[str, Any]:
+    """The schemas of a spec, of changes to one, and of their parts."""
+    spec = ModelSpec.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = spec.pop("$defs", {})
+    fixed = ("name", "task", "target", "features")
+    open_ = {name: schema for name, schema in spec["properties"].items() if name not in fixed}
+    changes = {"title": "ModelChanges", "type": "object", "properties": open_}
+    return {**parts, "ModelSpec": spec, "ModelChanges": changes}
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """What any route behind the key may answer: 413 to a body, 503 while the store is down."""
+    if "401" not in operation["responses"]:
+        return
+    for status, told in documented(*((413, 503) if "requestBody" in operation else (503,))).items():
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        told_here = {"description": told["description"], "content": content}
+        operation["responses"].setdefault(str(status), told_here)
 
 
 def _correct(responses: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from everlearn.api.wording import fault_of
 from everlearn.errors import EverlearnError, Fault, InvalidError
@@ -135,9 +136,21 @@ async def on_http(request: Request, error: Exception) -> Response:
     if detail == title and status == HTTPStatus.NOT_FOUND:
         detail = f"There is nothing at {request.url.path[:200]}: see /docs for what there is"
     elif detail == title and status == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = headers.get("allow") or headers.get("Allow") or "another method"
-        detail = f"{request.method} is not for {request.url.path[:200]}: use {allowed}"
+        headers = {"Allow": ", ".join(_methods(request)) or headers.get("Allow", "")}
+        detail = f"{request.method} is not for {request.url.path[:200]}: use {headers['Allow']}"
     return problem(request_id_of(request), status, title, detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method that some route has for the path: a path's methods may stand on several routes."""
+    paths = request.app.openapi()["paths"].items()
+    found = {
+        method.upper()
+        for template, operations in paths
+        if compile_path(template)[0].fullmatch(request.url.path)
+        for method in operations
+    }
+    return sorted(found)
 
 
 def install(app: FastAPI) -> None:

@@ -37,7 +37,7 @@ def parse_time(value: Any) -> float:
         seconds = float(value)
     except ValueError:
         seconds = _from_iso(str(value))
-    if not math.isfinite(seconds) or not -62_135_596_800 <= seconds < 253_402_300_800:
+    if not math.isfinite(seconds) or not FIRST <= seconds < END:
         raise ValueError("a time must lie in the years 1 to 9999")
     return seconds
 
@@ -66,7 +66,11 @@ def _from_iso(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}
+FIRST, END = -62_135_596_800, 253_402_300_800
+"""The seconds in which the year 1 begins and the year 9999 has ended."""
+
+_SECONDS = {"type": "number", "minimum": FIRST, "exclusiveMaximum": END}
+_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, _SECONDS]}
 
 Time = Annotated[float, BeforeValidator(parse_time), WithJsonSchema(_SCHEMA)]
 """A time in a request: ISO 8601 text or seconds since the epoch; seconds once parsed."""

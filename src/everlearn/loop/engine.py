@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from everlearn.errors import IntegrityError
-from everlearn.loop import gate, policy
+from everlearn.loop import commands, gate, policy
 from everlearn.loop.bounds import Interval
 from everlearn.loop.drift import ErrorDrift
 from everlearn.loop.maturity import Waiting
 from everlearn.loop.scores import Scored, loss, metric_interval, score_row, terms_of
 from everlearn.loop.state import Activity, Known, LoopState, dump, load, spec_of
-from everlearn.spec import ModelSpec, parse_spec
+from everlearn.spec import ModelSpec
 from everlearn.types import (
     Command,
     Decision,
@@ -123,7 +123,7 @@ class Engine:
             state.loaded += 1
             self._learnable(event.seq, event.target)
         elif isinstance(event, Command):
-            self._on_command(event)
+            commands.obey(self, event)
         elif isinstance(event, Outcome):
             self._on_outcome(event)
         elif isinstance(event, Tick):
@@ -193,13 +193,14 @@ class Engine:
         self._state.drift.last = self._state.cursor
         self._state.refusals = 0
         reason = f"drift: the champion's loss rose from {before:.4f} to {after:.4f} (ADWIN)"
-        self._decide(DecisionKind.WARN, reason, {"before": before, "after": after}, self._state.champion)
+        self.decide(DecisionKind.WARN, reason, {"before": before, "after": after}, self._state.champion)
 
     # -- what is decided ---------------------------------------------------------------------------
 
-    def _decide(
+    def decide(
         self, kind: DecisionKind, reason: str, evidence: Mapping[str, Any], version: int | None = None
     ) -> Decision:
+        """Write a decision."""
         state = self._state
         state.decisions += 1
         decision = Decision(
@@ -211,7 +212,7 @@ class Engine:
     def _hold(self, key: str, reason: str, evidence: Mapping[str, Any]) -> None:
         if self._state.held != key:
             self._state.held = key
-            self._decide(DecisionKind.HOLD, reason, evidence, self._state.champion)
+            self.decide(DecisionKind.HOLD, reason, evidence, self._state.champion)
 
     def champion_interval(self) -> Interval | None:
         """The champion's metric with its bounds on the newest matured rows that it answered."""
@@ -263,9 +264,10 @@ class Engine:
         if advice.action == "hold":
             self._hold(advice.key, advice.reason, advice.evidence)
         else:
-            self._update(advice.action, advice.reason, advice.evidence)
+            self.update(advice.action, advice.reason, advice.evidence)
 
-    def _update(self, mode: str, reason: str, evidence: Mapping[str, Any]) -> None:
+    def update(self, mode: str, reason: str, evidence: Mapping[str, Any]) -> None:
+        """Ask for a candidate: ``fresh``, or ``incremental`` from the champion."""
         state = self._state
         version, state.next_version = state.next_version, state.next_version + 1
         champion = state.version(state.champion) or Known(0)
@@ -279,7 +281,7 @@ class Engine:
             "learned_upto": champion.learned_upto,
         }
         job = f"{self.spec.name}-{state.decisions + 1}"
-        self._decide(DecisionKind.UPDATE, reason, {**evidence, "job": job, "plan": plan}, version)
+        self.decide(DecisionKind.UPDATE, reason, {**evidence, "job": job, "plan": plan}, version)
         arguments = {**plan, "spec": self.spec.to_dict()}
         self._effects.jobs.append(JobSpec(job, self.spec.name, "train", version, arguments))
         state.activity = Activity(job, version, mode, state.champion)
@@ -292,14 +294,14 @@ class Engine:
         state, activity = self._state, self._state.activity
         if activity is None or activity.job != event.job:
             reason = f"the outcome of {event.job} is not awaited any more"
-            self._decide(DecisionKind.REFUSE, reason, {"job": event.job}, event.version)
+            self.decide(DecisionKind.REFUSE, reason, {"job": event.job}, event.version)
             return
         state.activity = None
         self._look_again()
         if event.error is not None:
             state.refusals += 1
             evidence = {"job": event.job, "error": event.error}
-            self._decide(DecisionKind.FAIL, f"the update failed: {event.error}", evidence, event.version)
+            self.decide(DecisionKind.FAIL, f"the update failed: {event.error}", evidence, event.version)
             return
         self._judge(event, activity)
 
@@ -317,18 +319,19 @@ class Engine:
         elif state.frozen:
             self._refuse(event.version, f"frozen by command; {words}", evidence)
         elif verdict.passed:
-            self._promote(DecisionKind.PROMOTE, event.version, words, evidence)
+            self.promote(DecisionKind.PROMOTE, event.version, words, evidence)
         else:
             state.refusals += 1
             self._refuse(event.version, words, evidence)
 
     def _refuse(self, version: int, reason: str, evidence: Mapping[str, Any]) -> None:
-        self._decide(DecisionKind.REFUSE, reason, evidence, version)
+        self.decide(DecisionKind.REFUSE, reason, evidence, version)
         self._effects.refused.append(version)
 
-    def _promote(self, kind: DecisionKind, version: int, reason: str, evidence: Mapping[str, Any]) -> None:
+    def promote(self, kind: DecisionKind, version: int, reason: str, evidence: Mapping[str, Any]) -> None:
+        """Let a version answer from now on; ``kind`` is PROMOTE or ROLLBACK."""
         state = self._state
-        decision = self._decide(kind, reason, {**evidence, "replaces": state.champion}, version)
+        decision = self.decide(kind, reason, {**evidence, "replaces": state.champion}, version)
         self._effects.promotions.append(
             Promotion(version, state.champion, state.term, state.now, decision.number)
         )
@@ -341,88 +344,19 @@ class Engine:
 
     # -- what is asked for -------------------------------------------------------------------------
 
-    def _on_command(self, event: Command) -> None:
-        handlers = {
-            "configure": self._configure,
-            "retrain": self._retrain,
-            "promote": self._promote_by_hand,
-            "rollback": self._roll_back,
-            "freeze": self._freeze,
-            "unfreeze": self._freeze,
-        }
-        if event.name not in handlers:
-            raise IntegrityError(f"Command {event.name!r} at position {event.seq} is not known")
-        handlers[event.name](event)
-
-    def _configure(self, event: Command) -> None:
+    def configure(self, spec: ModelSpec) -> list[str]:
+        """Put a spec in force; the names of what it changes."""
         state, old = self._state, self._state.spec
-        self._spec = parse_spec(event.arguments["spec"])
-        state.spec = self._spec.to_dict()
+        self._spec = spec
+        state.spec = spec.to_dict()
         changed = sorted(key for key, value in state.spec.items() if old and old.get(key) != value)
-        if old and "label_horizon" in changed:
+        if "label_horizon" in changed:
             self._waiting = self._waiting.reordered(by_time=self._by_time)
             self._mature()
-        reason = f"configured: {', '.join(changed) or 'nothing'} changed" if old else "created"
-        self._decide(DecisionKind.CONFIGURE, reason, {"changed": changed, **_asked(event)})
-
-    def _retrain(self, event: Command) -> None:
-        state, asked = self._state, _asked(event)
-        interval = self.champion_interval() if state.champion else None
-        if state.frozen:
-            self._decide(DecisionKind.REFUSE, "the model is frozen: unfreeze it first", asked)
-        elif state.activity is not None:
-            self._decide(DecisionKind.REFUSE, f"{state.activity.job} is already at work", asked)
-        elif state.learnable < 2:
-            self._decide(DecisionKind.REFUSE, "there are no examples to learn from yet", asked)
-        elif event.arguments.get("force") or state.champion == 0:
-            self._update("fresh", "retrain by command", asked)
-        elif interval is None:
-            self._decide(DecisionKind.HOLD, "skipped: no matured labels to judge the champion by", asked)
-        elif self._keeps(interval):
-            reason = (
-                f"skipped: {self.spec.metric} {interval.value:.4f} keeps the threshold {self.threshold:g}"
-            )
-            self._decide(DecisionKind.HOLD, reason, {**asked, "value": interval.value, "rows": interval.rows})
-        else:
-            self._update("fresh", f"retrain by command: {self.spec.metric} {interval.value:.4f}", asked)
-
-    def _keeps(self, interval: Interval) -> bool:
-        sign = -1.0 if self.spec.lower_is_better else 1.0
-        return sign * interval.value >= sign * self.threshold
-
-    def _promote_by_hand(self, event: Command) -> None:
-        state, version = self._state, event.arguments["version"]
-        if version == state.champion:
-            reason = f"version {version} is the champion already"
-        elif state.version(version) is None:
-            reason = f"version {version} is not known, or not trained yet"
-        else:
-            self._promote(DecisionKind.PROMOTE, version, "promoted by command", _asked(event))
-            return
-        self._decide(DecisionKind.REFUSE, reason, _asked(event), version)
-
-    def _roll_back(self, event: Command) -> None:
-        state = self._state
-        if not state.previous:
-            self._decide(DecisionKind.REFUSE, "there is no earlier champion to go back to", _asked(event))
-            return
-        version = state.previous.pop()
-        reason = f"rolled back by command from version {state.champion}"
-        self._promote(DecisionKind.ROLLBACK, version, reason, _asked(event))
-        state.at_update = state.learnable
-
-    def _freeze(self, event: Command) -> None:
-        state = self._state
-        state.frozen, state.held = event.name == "freeze", ""
-        kind = DecisionKind.FREEZE if state.frozen else DecisionKind.UNFREEZE
-        self._decide(kind, f"{event.name} by command", _asked(event), state.champion)
+        return changed
 
 
 def champion_rows(state: LoopState, spec: ModelSpec) -> list[Scored]:
     """The newest matured rows that the champion answered since it became champion."""
     rows = [s for s in state.window if s.version == state.champion and s.row > state.champion_row]
     return rows[-spec.policy.window :]
-
-
-def _asked(event: Command) -> dict[str, Any]:
-    return {key: value for key, value in event.arguments.items() if key != "spec"}

@@ -83,6 +83,11 @@ class FileDriver:
         self._next_label = 0
         self._seq = 0
 
+    @property
+    def state(self) -> LoopState:
+        """The loop's state after the newest event."""
+        return self._engine.state
+
     def run(self, progress: Callable[[float], None]) -> None:
         """Play the whole stream; labels that are late at its end arrive then."""
         total = len(self.stream.rows)
@@ -186,6 +191,8 @@ class FileDriver:
         finally:
             self.learning_seconds += time.perf_counter() - started
         self._predictors[job.version] = trained.predictor
+        if self._live and self.first is None:  # it has been answering already, whatever the gate says
+            self.first = (len(self._asked), trained.predictor)
         return Outcome(seq, at, job.id, job.version, result_of(trained, None, True))
 
     def _train(self, plan: Mapping[str, Any]) -> Trained:
@@ -198,11 +205,11 @@ class FileDriver:
     def _snapshot(self, plan: Mapping[str, Any], champion: Predictor) -> Trained:
         """The learner as it is now, judged by what it answered since the last version.
 
-        Rows that were asked before that are left out: the champion knows labels that the answers to
-        them could not know.
+        As live, on the newest ``holdout`` rows. Rows that were asked before the last version are left out:
+        the champion knows labels that the answers to them could not know.
         """
         new = self._examples(upto=plan["upto"], after=plan["learned_upto"])
-        asked = [e for e in new if e.order > plan["learned_upto"]]
+        asked = [e for e in new[-self.spec.gate.holdout :] if e.order > plan["learned_upto"]]
         rows = [e.features for e in asked]
         evidence = gate.compare(
             _against(asked, champion.predict(rows)),

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from everlearn.errors import EverlearnError
 from everlearn.loop.drive import derive, result_of
 from everlearn.loop.engine import Engine
 from everlearn.loop.state import LoopState
@@ -108,7 +109,11 @@ def _json(value: Any) -> str:
 def _retrained(
     job: JobSpec, outcome: Outcome, log: Log, versions: Versions, artifacts: Artifacts
 ) -> list[str]:
-    trained = derive(job.model, parse_spec(job.arguments["spec"]), job.arguments, log, versions, artifacts)
+    spec = parse_spec(job.arguments["spec"])
+    try:
+        trained = derive(job.model, spec, job.arguments, log, versions, artifacts)
+    except EverlearnError as error:
+        return [f"version {job.version} cannot be trained again: {error.detail}"]
     digest = artifacts.put(trained.predictor.bundle(trained.anchors))
     result = result_of(trained, digest, bool(outcome.result["evidence"].get("servable", True)))
     return [

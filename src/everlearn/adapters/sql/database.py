@@ -9,7 +9,14 @@ from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from everlearn.adapters.rules import unknown_model
@@ -84,8 +91,12 @@ def _explained() -> Iterator[None]:
         raise
     except _DOWN as error:
         why = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-        message = f"The database does not answer ({why.strip()}): see that it runs and is migrated."
-        raise UnavailableError(message) from error
+        problem, mend = dialects.trouble(error) or ("does not answer", "see that it runs and is migrated")
+        raise UnavailableError(f"The database {problem} ({why.strip()}): {mend}.") from error
+    except DatabaseError as error:
+        if (trouble := dialects.trouble(error)) is None:
+            raise
+        raise UnavailableError(f"The database {trouble[0]} ({error.orig}): {trouble[1]}.") from error
 
 
 def model_row(connection: Connection, name: str) -> Row[Any]:

@@ -44,6 +44,17 @@ _PRAGMAS = (
     "PRAGMA journal_size_limit=67108864",
 )
 
+_DAMAGED = ("is damaged", "stop everlearn and restore it from the backup")
+_UNWRITABLE = ("cannot be opened or written", "see who owns the file and its folder, and that the disk is sound")
+_TROUBLES = {
+    sqlite3.SQLITE_FULL: ("has no room", "free some space on its disk"),
+    sqlite3.SQLITE_READONLY: _UNWRITABLE,
+    sqlite3.SQLITE_CANTOPEN: _UNWRITABLE,
+    sqlite3.SQLITE_IOERR: _UNWRITABLE,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+
 T = TypeVar("T")
 
 
@@ -131,6 +142,13 @@ def is_busy(error: BaseException) -> bool:
     code = getattr(original, "sqlite_errorcode", None)
     # The low byte is the primary code; extended ones tell why.
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def trouble(error: BaseException) -> tuple[str, str] | None:
+    """What is wrong with a SQLite file, and what mends it, where SQLite's code tells."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(original, "sqlite_errorcode", None)
+    return None if code is None else _TROUBLES.get(code & 0xFF)
 
 
 def lock_for_migration(connection: Connection) -> None:
