@@ -200,9 +200,11 @@ def recorded(tmp_path: Path, wait_until: Callable[..., None]) -> Path:
     try:
         wait_until(lambda: installation.versions.champion("m").version > 0)
         wait_until(
-            lambda: not installation.ledger.behind()
-            and all(job.finished_at is not None for job in installation.jobs.list("m").items)
-            and not installation.ledger.behind()  # the end of a job is an event, too
+            lambda: (
+                not installation.ledger.behind()
+                and all(job.finished_at is not None for job in installation.jobs.list("m").items)
+                and not installation.ledger.behind()
+            )  # the end of a job is an event, too
         )
     finally:
         worker.stop()

@@ -107,3 +107,16 @@ def test_the_schema_infers_too() -> None:
 def test_tables_without_a_question_are_refused(frame: pd.DataFrame, message: str) -> None:
     with pytest.raises(InvalidError, match=message):
         infer_spec(frame, "y")
+
+
+def test_a_file_of_other_separators_is_recognised_by_its_only_column() -> None:
+    with pytest.raises(InvalidError, match="separated by semicolons: save the file with commas"):
+        infer_spec(pd.DataFrame({"a;b;y": ["1;2;3"]}), "y")
+
+
+def test_what_comes_late_in_a_column_counts_for_its_kind() -> None:
+    values = [float(i % 5) for i in range(1500)]
+    frame = pd.DataFrame({"y": ["a", "b"] * 750, "late": [*values[:-1], "none yet"], "lists": [[1]] * 1500})
+    spec = infer_spec(frame, "y")
+    assert spec["features"] == {"late": "categorical"}
+    assert "lists: left out: it holds values of the type list" in spec.notes

@@ -30,7 +30,7 @@ class Window:
     limit: int
 
 
-def _window(
+async def _window(
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many items at most")] = 100,
 ) -> Window:

@@ -67,7 +67,7 @@ class Door:
     threshold: float
 
 
-def _door(request: Request) -> Door:
+async def _door(request: Request) -> Door:  # async: a plain function would be run in a thread
     door: Door = request.app.state.door
     return door
 
