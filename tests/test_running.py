@@ -39,6 +39,16 @@ def test_a_data_folder_has_one_holder(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
 
 
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with (
+        pytest.raises(InvalidError, match=r"file cannot be used \(Not a directory\).*--data"),
+        DataLock(file),
+    ):
+        pass
+
+
 def test_the_lock_goes_with_its_holder_even_by_kill(tmp_path: Path) -> None:
     code = (
         "import time, sys, pathlib\nfrom everlearn.running import DataLock\n"

@@ -23,6 +23,7 @@ from loguru import logger
 from everlearn import logs
 from everlearn.errors import EverlearnError, FencedError, NotFoundError
 from everlearn.loop import drive
+from everlearn.mending import try_to_mend
 from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Models, Versions
 from everlearn.processes import die_with_parent, identity, is_dead, stop_on_signals
 from everlearn.types import Job, JobState
@@ -222,6 +223,7 @@ class JobRunner:
         started = time.monotonic()
         try:
             with Heartbeat(parts.jobs, job, self._lease_seconds, parts.clock) as heartbeat:
+                try_to_mend(job.spec.model, job.spec.arguments.get("champion", 0), parts)
                 drive.run_job(
                     job,
                     log=parts.log,
@@ -253,6 +255,11 @@ class JobRunner:
         """Give the job in hand back, so that another worker takes it at once."""
         if (job := self.current) is not None:
             self._fail(job, "the worker was stopped", 0.0)
+
+    def mend_champions(self) -> None:
+        """Make damaged files of the versions that answer again, as the API processes wait for them."""
+        for model, champion in self._parts.versions.champions().items():
+            try_to_mend(model, champion.version, self._parts)
 
     def adopt_orphans(self) -> int:
         """Give back the jobs of dead workers of this host without waiting for their leases to run out."""
@@ -314,9 +321,12 @@ class Worker:
         for module in WARM:
             import_module(module)
         trouble = Backoff(first=0.5, most=10.0)
-        next_look = 0.0
+        next_look, looked_at_champions = 0.0, False
         while not self._stop.is_set():
             try:
+                if not looked_at_champions:
+                    self.runner.mend_champions()
+                    looked_at_champions = True
                 if time.monotonic() >= next_look:
                     self.runner.adopt_orphans()
                     next_look = time.monotonic() + 5.0

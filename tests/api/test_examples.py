@@ -202,3 +202,12 @@ async def test_an_upload_over_the_limit_is_stopped_while_it_streams(
     assert answer.status_code == 413
     assert sent < 200
     assert loaded(place) == []
+
+
+async def test_rows_with_more_cells_than_the_header_are_not_shifted_aside(toy: httpx.AsyncClient) -> None:
+    answer = await toy.post(
+        "/v1/models/toy/examples", content="a,y\n1,yes,7\n2,no,8\n", headers={"Content-Type": "text/csv"}
+    )
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "file"
+    assert "more cells than the header" in answer.json()["detail"]

@@ -15,6 +15,7 @@ import yaml
 
 from everlearn.adapters.sql import SqlStore
 from everlearn.cli.chart import chart, trail
+from everlearn.cli.output import pairs, table
 from everlearn.cli.specs import model_name
 from everlearn.config import Settings, make_key
 from everlearn.loop.defaults import with_defaults
@@ -344,3 +345,15 @@ def test_the_chart_is_as_wide_as_its_points() -> None:
     assert drawn[-1] == " " * 11 + "P"
     assert chart([]) == ""
     assert trail([], count=3, window=3) == []
+
+
+def test_long_values_go_on_below_themselves_and_lines_end_without_blanks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    pairs({"model": "m", "features": ", ".join(f"a-column-{i}" for i in range(40))})
+    table(("name", "text"), [("a", "b" * 10), ("c", None)])
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) > 5
+    assert all(line == line.rstrip() and len(line) <= 160 for line in shown)
+    assert shown[2].startswith(" " * 10 + "a-column-")

@@ -68,7 +68,7 @@ class GenerateBody(BaseModel):
         extra="forbid", json_schema_extra={"example": {"rows": 1000, "drift": 0.5, "seed": 1}}
     )
     rows: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1000
-    drift: Annotated[float, Field(ge=0, le=1)] = 0.5
+    drift: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.5
     seed: Annotated[int, Field(ge=0, strict=True)] | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ def read_csv(
     """
     import pandas as pd
 
+    _check_header(file)
     kinds: Mapping[str, str] = spec.features
     text = {name: str for name, kind in kinds.items() if kind in ("categorical", "timestamp")}
     numbers = {
@@ -38,7 +40,6 @@ def read_csv(
         ) as reader:
             numeric = [name for name, kind in kinds.items() if kind == "numeric"]
             for frame in reader:
-                _named(frame)
                 yield _split(_numbers_kept(frame, [*numeric, spec.target]), spec)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise _unreadable("CSV", error) from None
@@ -60,11 +61,18 @@ def read_parquet(
         raise _unreadable("Parquet", error) from None
 
 
-def _named(frame: Any) -> None:
-    """Raise InvalidError where rows have more cells than the header: pandas would shift them aside."""
-    import pandas as pd
+def _check_header(file: IO[bytes]) -> None:
+    """Raise InvalidError where rows have more cells than the header: pandas would shift them aside.
 
-    if not isinstance(frame.index, pd.RangeIndex):
+    It goes by the first row; rows that are longer than that one are errors of its own.
+    """
+    records = csv.reader(line.decode("utf-8", "replace") for line in file)
+    try:
+        header, first = next(records, []), next(records, [])
+    except csv.Error:  # pandas says better what is wrong
+        header = first = []
+    file.seek(0)
+    if len(first) > len(header):
         message = "rows have more cells than the header names: name every column in the first line"
         raise InvalidError(f"The table's {message}", [Fault("file", message)])
 

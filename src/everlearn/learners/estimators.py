@@ -55,6 +55,8 @@ class Recipe:
         path, defaults = _find(estimator, task)
         self._class = _import(path, task)
         self._parameters = {**defaults, **parameters}
+        self._bounded = estimator == "gradient_boosting" and "max_iter" not in parameters
+        self._bounded = self._bounded and task == "classification"
         valid = list(self._class._get_param_names())
         for name in parameters:
             if name not in valid:
@@ -75,6 +77,9 @@ class Recipe:
     def fit(self, X: FloatArray, y: Any, categorical: Sequence[int]) -> Any:
         """A fitted estimator, or a fitted pipeline around one that cannot take missing values."""
         estimator = self.make()
+        if self._bounded:
+            # One tree a class is grown in every iteration: many classes make do with fewer.
+            estimator.set_params(max_iter=_iterations(y))
         if "categorical_features" in estimator.get_params(deep=False):
             estimator.set_params(categorical_features=_few_valued(X, categorical) or None)
             X = _without_empty_columns(X)
@@ -85,6 +90,11 @@ class Recipe:
                 return estimator.fit(X, y)
         except (TypeError, ValueError) as error:
             raise invalid("estimator", f"{type(estimator).__name__} could not be fitted: {error}") from error
+
+
+def _iterations(y: Any) -> int:
+    """Boosting iterations: 100 for up to ten classes, 1,000 trees in all for more, but at least 20."""
+    return max(20, min(100, 1000 // len(np.unique(y))))
 
 
 def _find(estimator: str, task: Task) -> tuple[str, Mapping[str, Any]]:

@@ -7,7 +7,7 @@ order give the same decisions, live, in a replay and in a test.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from everlearn.errors import IntegrityError
@@ -146,7 +146,7 @@ class Engine:
 
     def _on_truth(self, label: Label, prediction: Prediction) -> None:
         state = self._state
-        joined = Label(label.seq, label.at, label.id, label.value, label.correction, prediction)
+        joined = label if label.prediction is prediction else replace(label, prediction=prediction)
         if label.correction and label.prediction is not None:
             state.corrected += 1
             if prediction.row in self._waiting:
@@ -154,12 +154,11 @@ class Engine:
             return
         self._learnable(state.cursor, label.value)
         state.watermark.learn_delay(state.rows - prediction.row)
-        state.watermark.rise(self.spec, state.rows, state.now)
+        self._mature()
         if state.watermark.covers(prediction.row, prediction.at):
             self._score(joined)
         else:
             self._waiting.add(joined)
-        self._mature()
 
     def _learnable(self, seq: int, value: Any) -> None:
         self._state.learnable += 1

@@ -15,6 +15,11 @@ from everlearn.loop.scores import Scored, error, log_loss, metrics, right
 from everlearn.spec import GateSpec, ModelSpec
 from everlearn.types import Task
 
+ROUNDING = 1e-12
+"""A gain of this share of all losses is a matter of rounding, and none."""
+
+EXACT_TRIALS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -55,21 +60,28 @@ def compare(
         pairs = [(right(old), right(new)) for old, new in zip(champion, candidate, strict=True)]
         wins, losses = pairs.count((False, True)), pairs.count((True, False))
         return {**evidence, "test": "mcnemar", "wins": wins, "losses": losses}
-    gains = [
-        old - new for old, new in zip(_losses(champion, metric), _losses(candidate, metric), strict=True)
-    ]
+    old_losses, new_losses = _losses(champion, metric), _losses(candidate, metric)
+    gains = [old - new for old, new in zip(old_losses, new_losses, strict=True)]
     mean = math.fsum(gains) / len(gains) if gains else 0.0
+    if abs(mean) <= ROUNDING * math.fsum(old_losses):
+        mean = 0.0
     variance = math.fsum((gain - mean) ** 2 for gain in gains) / max(1, len(gains) - 1)
     return {**evidence, "test": "paired_t", "mean_gain": mean, "sd_gain": math.sqrt(variance)}
 
 
 def binomial_tail(successes: int, trials: int) -> float:
-    """P(X ≥ successes) for X ~ Binomial(trials, 1/2), exactly.
+    """P(X ≥ successes) for X ~ Binomial(trials, 1/2): summed for few trials, else the beta function.
 
     >>> binomial_tail(8, 10)
     0.0546875
     """
-    return math.fsum(math.comb(trials, k) / 2**trials for k in range(successes, trials + 1))
+    if successes == 0:
+        return 1.0
+    if trials <= EXACT_TRIALS:
+        return math.fsum(math.comb(trials, k) / 2**trials for k in range(successes, trials + 1))
+    from scipy.special import betainc
+
+    return float(betainc(successes, trials - successes + 1, 0.5))
 
 
 def p_better(evidence: Mapping[str, Any]) -> float:

@@ -26,6 +26,9 @@ def silent(share: float) -> None:
     """The progress of work that nobody watches."""
 
 
+FEWEST_MATURE = 20
+"""With fewer mature examples than this, a first version by command learns from those not mature yet too."""
+
 MOST_EXAMPLES = 200_000
 """What a learner that wants everything gets at most, the newest."""
 
@@ -73,7 +76,8 @@ def train(
     """
     if plan["mode"] == "incremental" and champion is not None:
         return _learn_on(champion.copy(), spec, plan, examples, champion, progress)
-    examples = [e for e in examples if _mature(e, plan)] or examples
+    mature = [e for e in examples if _mature(e, plan)]
+    examples = mature if len(mature) >= FEWEST_MATURE else examples
     fresh = Predictor.new(spec)
     if fresh.learner.incremental:
         return _learn_on(fresh, spec, plan, examples[-MOST_EXAMPLES:], champion, progress)

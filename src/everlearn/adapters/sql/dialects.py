@@ -45,7 +45,10 @@ _PRAGMAS = (
 )
 
 _DAMAGED = ("is damaged", "stop everlearn and restore it from the backup")
-_UNWRITABLE = ("cannot be opened or written", "see who owns the file and its folder, and that the disk is sound")
+_UNWRITABLE = (
+    "cannot be opened or written",
+    "see that its folder can be written, and that the disk is sound",
+)
 _TROUBLES = {
     sqlite3.SQLITE_FULL: ("has no room", "free some space on its disk"),
     sqlite3.SQLITE_READONLY: _UNWRITABLE,
