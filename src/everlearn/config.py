@@ -73,7 +73,9 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(default="INFO", description="TRACE, DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="Log lines as JSON objects.")
     poll_seconds: Annotated[float, Field(gt=0, le=5)] = Field(
-        default=0.03, description="How often an idle worker looks for new events, in seconds."
+        default=0.03,
+        description="How often an idle worker looks for new events, in seconds "
+        "(five times as long after 2 s without any).",
     )
     lease_seconds: Annotated[float, Field(ge=1)] = Field(
         default=15.0, description="After how many seconds without a heartbeat a job is taken over."

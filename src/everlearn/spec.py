@@ -35,7 +35,7 @@ def parse_duration(text: str) -> float:
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RowHorizon(_Frozen):
@@ -108,7 +108,7 @@ class ModelSpec(_Frozen):
     policy: PolicySpec = PolicySpec()
     gate: GateSpec = GateSpec()
     strict: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     description: str = ""
 
     @field_validator("learner", mode="before")

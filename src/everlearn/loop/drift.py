@@ -16,11 +16,16 @@ KEPT = 2048
 
 
 class DriftState(msgspec.Struct):
-    """The detector's inputs since its last reset, and what it has said so far."""
+    """The detector's inputs since its last reset, and what it has said so far.
+
+    ``last`` is the position of the newest warning, and ``changed`` how many rows had matured when the
+    loss began to rise, by the detector's own estimate; ``None`` once another champion answers.
+    """
 
     inputs: list[float] = []
     warnings: int = 0
     last: int | None = None
+    changed: int | None = None
 
 
 class ErrorDrift:
@@ -45,18 +50,18 @@ class ErrorDrift:
         self.state.inputs.clear()
         self._adwin = None
 
-    def update(self, loss: float) -> tuple[float, float] | None:
-        """Take in a loss; the mean before and after the change if the mean has risen, else ``None``."""
+    def update(self, loss: float) -> tuple[float, float, int] | None:
+        """Take in a loss; ``None``, or if the mean has risen: before, after, and over how many inputs."""
         adwin = self._fed()
         before = adwin.estimation
         adwin.update(loss)
         self.state.inputs.append(loss)
         if adwin.drift_detected:
-            after = adwin.estimation
+            after, width = adwin.estimation, int(adwin.width)
             self.reset()
             if after > before:
                 self.state.warnings += 1
-                return before, after
+                return before, after, width
         elif len(self.state.inputs) >= 2 * KEPT:
             del self.state.inputs[:-KEPT]
             self._adwin = None

@@ -188,8 +188,9 @@ class Engine:
         risen = self._drift.update(value)
         if risen is None:
             return
-        before, after = risen
+        before, after, width = risen
         self._state.drift.last = self._state.cursor
+        self._state.drift.changed = self._state.matured - width
         self._state.refusals = 0
         reason = f"drift: the champion's loss rose from {before:.4f} to {after:.4f} (ADWIN)"
         self.decide(DecisionKind.WARN, reason, {"before": before, "after": after}, self._state.champion)
@@ -272,10 +273,11 @@ class Engine:
         champion = state.version(state.champion) or Known(0)
         plan = {
             "mode": mode,
+            "holdout": self._holdout(),
             "champion": state.champion,
             "upto": state.cursor,
             "matured_row": state.watermark.row,
-            "matured_at": state.watermark.at,
+            "matured_at": state.watermark.at if self._by_time else None,
             "learned_through": champion.learned_through,
             "learned_upto": champion.learned_upto,
         }
@@ -286,6 +288,13 @@ class Engine:
         state.activity = Activity(job, version, mode, state.champion)
         state.at_update, state.loaded_at_update = state.learnable, state.loaded
         state.held = ""
+
+    def _holdout(self) -> int:
+        """Rows to leave unseen: after a drift a third of those since, so that the rest can be learned."""
+        gate, changed = self.spec.gate, self._state.drift.changed
+        if changed is None:
+            return gate.holdout
+        return min(gate.holdout, max(gate.min_rows, (self._state.matured - changed) // 3))
 
     # -- what comes back ---------------------------------------------------------------------------
 
@@ -340,6 +349,7 @@ class Engine:
         state.refusals, state.acting, state.held = 0, False, ""
         state.status = "insufficient labels"
         self._drift.reset()
+        state.drift.changed = None
 
     # -- what is asked for -------------------------------------------------------------------------
 

@@ -209,7 +209,7 @@ class FileDriver:
         the champion knows labels that the answers to them could not know.
         """
         new = self._examples(upto=plan["upto"], after=plan["learned_upto"])
-        asked = [e for e in new[-self.spec.gate.holdout :] if e.order > plan["learned_upto"]]
+        asked = [e for e in new[-plan["holdout"] :] if e.order > plan["learned_upto"]]
         rows = [e.features for e in asked]
         evidence = gate.compare(
             _against(asked, champion.predict(rows)),

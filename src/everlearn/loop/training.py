@@ -85,7 +85,8 @@ def train(
 
 
 def _mature(example: Example, plan: Mapping[str, Any]) -> bool:
-    return bool(example.row <= plan["matured_row"] or example.at <= plan["matured_at"])
+    matured_at = plan["matured_at"]
+    return bool(example.row <= plan["matured_row"] or (matured_at is not None and example.at <= matured_at))
 
 
 def _learn_window(
@@ -97,7 +98,7 @@ def _learn_window(
     progress: Progress,
 ) -> Trained:
     """Learn the newest window but for the newest stretch, which both sides then answer unseen."""
-    unseen = _unseen(examples, plan, min(spec.gate.holdout, len(examples) // 3))
+    unseen = _unseen(examples, plan, min(plan["holdout"], len(examples) // 3))
     end = len(examples) - len(unseen)
     wants = candidate.learner.wants or MOST_EXAMPLES
     window = examples[max(0, end - wants) : end]
@@ -132,7 +133,7 @@ def _learn_on(
     what this learner would have served (test-then-train under the stream's own label delay).
     """
     _need(examples)
-    unseen = _unseen(examples, plan, max(spec.gate.holdout, 1))
+    unseen = _unseen(examples, plan, max(plan["holdout"], 1))
     arrivals, learned = sorted(examples, key=lambda e: e.known), 0
     answers: list[Output] = []
     for done, example in enumerate(unseen):
