@@ -259,7 +259,7 @@ def test_a_job_is_leased_to_one_worker_and_finished(open_store: Open, make: Any)
     assert one.versions.get("m", 1) == make.version(1)
     done = one.jobs.get("m-1")
     assert (done.state, done.progress, done.finished_at) == (JobState.DONE, 1.0, 112.0)
-    assert [m.body for m in drained(one)] == [{"kind": "version", "model": "m", "number": 1}]
+    assert [m.body for m in drained(one)] == [{"kind": "version", "model": "m", "number": 1, "job": "m-1"}]
     assert one.jobs.lease("one", 10.0, now=10**6) is None
 
 
