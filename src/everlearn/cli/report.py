@@ -40,6 +40,8 @@ def show(report: ReplayReport) -> None:
         f"{report.rows} rows, {spec.task} of {spec.target!r}, learner {spec.learner.name} ({spec.update}): "
         f"{report.seconds:.1f} s, {found['rows_per_second']:.0f} rows/s"
     )
+    for note in report.notes:
+        typer.echo(f"  {note}")
     columns = (
         ("mae", "rmse", "r2") if spec.task == "regression" else ("accuracy", "kappa_t", "f1", "log_loss")
     )

@@ -7,27 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from everlearn.errors import InvalidError, MissingExtraError
+from everlearn.errors import InvalidError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV or Parquet file with its columns named by text; raises InvalidError if it is neither."""
-    import pandas as pd
+    """A CSV or Parquet file with at least one row; raises InvalidError if it is none."""
+    from everlearn.loop.tables import read_table as read
 
-    try:
-        frame = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
-    except ImportError:
-        raise MissingExtraError("Reading Parquet", "parquet") from None
-    except UnicodeDecodeError:
-        raise InvalidError(f"{path} is not UTF-8 text: save it as CSV in UTF-8, or as Parquet") from None
-    except ValueError as error:  # pandas' parser errors, and pyarrow's
-        raise InvalidError(f"{path} cannot be read as a table: {error}") from None
+    frame = read(path)
     if frame.empty:
-        raise InvalidError(f"{path} has no rows")
-    return frame.rename(columns=str)
+        raise InvalidError(f"data: {path} has no rows")
+    return frame
 
 
 def batches(frame: pd.DataFrame, size: int) -> Iterator[list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from everlearn.errors import InvalidError
@@ -77,11 +77,9 @@ def train(
     if plan["mode"] == "incremental" and champion is not None:
         return _learn_on(champion.copy(), spec, plan, examples, champion, progress)
     mature = [e for e in examples if _mature(e, plan)]
-    examples = mature if len(mature) >= FEWEST_MATURE else examples
-    fresh = Predictor.new(spec)
-    if fresh.learner.incremental:
-        return _learn_on(fresh, spec, plan, examples[-MOST_EXAMPLES:], champion, progress)
-    return _learn_window(fresh, spec, plan, examples, champion, progress)
+    judged = mature if len(mature) >= FEWEST_MATURE else examples
+    trained = _learn_window(Predictor.new(spec), spec, plan, judged, champion, progress)
+    return _learn_rest(trained, judged, examples) if trained.predictor.learner.incremental else trained
 
 
 def _mature(example: Example, plan: Mapping[str, Any]) -> bool:
@@ -117,6 +115,17 @@ def _learn_window(
         plan["upto"],
         len(window),
     )
+
+
+def _learn_rest(trained: Trained, judged: Sequence[Example], examples: Sequence[Example]) -> Trained:
+    """Let a learner that goes on learning take in what it was judged on, and what is not mature yet."""
+    through = trained.learned_through
+    learned = {e.order for e in judged if e.order <= through}
+    rest = [e for e in examples if e.order not in learned]
+    if rest:
+        trained.predictor.learn([e.features for e in rest], [e.target for e in rest])
+        through = max(through, max(e.order for e in rest))
+    return replace(trained, learned_through=through, rows=trained.rows + len(rest))
 
 
 def _learn_on(
