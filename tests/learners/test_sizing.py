@@ -18,8 +18,8 @@ def test_the_share_with_the_least_loss_wins_and_the_longer_one_among_equals() ->
     def losses(learned: slice, asked: slice) -> np.ndarray:
         return np.full(asked.stop - asked.start, 0.1 if learned.stop - learned.start <= 500 else 0.4)
 
-    assert rows_to_learn(2100, losses) == 500 + 100
-    assert rows_to_learn(2100, lambda learned, asked: np.zeros(asked.stop - asked.start)) == 2100
+    assert rows_to_learn(2250, losses) == 500 + 250
+    assert rows_to_learn(2250, lambda learned, asked: np.zeros(asked.stop - asked.start)) == 2250
 
 
 def test_too_few_rows_to_tell_are_all_learned() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from everlearn.types import FloatArray
 
 SHARES = (1.0, 0.5, 0.25, 0.125)
-NEWEST = 100
+NEWEST = 250
 FEWEST = 100
 
 
@@ -19,7 +19,7 @@ Losses = Callable[[slice, slice], FloatArray]
 def rows_to_learn(rows: int, losses: Losses) -> int:
     """How many of the newest of some rows predict the very newest of them best.
 
-    The very newest, at most 100 or a quarter, are answered by what can be learned from all, the newest
+    The very newest, at most 250 or a quarter, are answered by what can be learned from all, the newest
     1/2, 1/4 and 1/8 of the rows before them. The share with the least mean loss wins, the longer one
     among equals; with too few rows to tell, all of them. ``losses(learned, asked)`` fits the rows of
     one slice and gives its loss on each row of the other. Costs about two more fits of the window.
