@@ -317,7 +317,8 @@ def test_more_categories_than_a_learner_can_tell_apart() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             predictor.learn(rows, ["a", "b"] * 600)
-            predictor.predict(rows[-5:])
+            answers = predictor.predict(rows[-5:])
+        assert [sum((answer.probabilities or {}).values()) for answer in answers] == pytest.approx([1.0] * 5)
 
 
 def test_errors_are_everlearns() -> None:

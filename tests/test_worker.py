@@ -275,6 +275,7 @@ def test_a_missed_beat_is_not_the_end(parts: Parts) -> None:
     with Heartbeat(SimpleNamespace(renew=renew), job, 0.09, parts.clock) as heartbeat:
         until(lambda: len(beats) > 2)
         heartbeat.report(1.0)
+    assert all(beat[0] is job for beat in beats)
 
 
 def test_the_database_may_be_away_for_a_while() -> None:
