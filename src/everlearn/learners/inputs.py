@@ -103,6 +103,21 @@ def as_targets(y: Labels) -> list[float]:
     return targets
 
 
+def as_weights(weights: Any, n: int) -> FloatArray:
+    """One weight a row: finite and not negative; 1 each for ``None``."""
+    if weights is None:
+        return np.ones(n)
+    try:
+        values = np.array(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise invalid("weights", "holds values that are no numbers: give one weight a row") from None
+    if values.shape != (n,):
+        raise invalid("weights", f"has shape {values.shape} for {n} rows of X: give one weight a row")
+    if n and not bool(((values >= 0.0) & (values < LARGEST)).all()):
+        raise invalid("weights", "holds a negative or infinite weight: give finite numbers of at least 0")
+    return values
+
+
 class Classes:
     """The classes seen so far, in order of first appearance, up to a limit.
 

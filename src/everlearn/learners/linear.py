@@ -1,55 +1,43 @@
-"""A linear model that learns from every row: multinomial logistic, or least squares.
-
-Three models learn side by side with a slow, a middle and a fast step, because the step that is best
-differs from stream to stream and from time to time; they answer as a mixture that follows the best.
-
-* Scaling: running mean and variance, clipped (:class:`~everlearn.learners.scaling.Scaler`). A missing
-  value is the running mean; a category is one of a growing table of one-hot columns.
-* Steps: AdaGrad (Duchi, Hazan and Singer 2011, equation 1, diagonal) with sums that fade, as in RMSProp
-  (Tieleman and Hinton 2012): ``G <- fade G + g^2``, ``W <- W - step g / (sqrt(G) + 0.3)``.
-* Regression divides the step by ``1 + step sum(z^2 / (sqrt(G) + 0.3))``: the implicit update (Toulis and
-  Airoldi 2017), which is stable for any step.
-* Mixture: ``w <- w exp(-rate loss)``, then fixed share ``w <- (1 - share) w + share / 3`` (Herbster and
-  Warmuth 1998).
-"""
+"""A linear model that learns from every row: multinomial logistic, least squares or quantiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from everlearn.errors import IntegrityError
-from everlearn.learners.contract import Labels, State
-from everlearn.learners.inputs import (
-    Classes,
-    as_batch,
-    as_columns,
-    as_rows,
-    as_task,
-    at_least,
-    invalid,
-    positive,
-)
-from everlearn.learners.onehot import OneHot
-from everlearn.learners.scaling import Scaler
-from everlearn.types import FloatArray, Scalar
+from everlearn.learners import linear_kernels as kernels
+from everlearn.learners.inputs import LARGEST, as_rows, at_least, invalid, positive
+from everlearn.learners.streaming import Streaming, room
+from everlearn.types import FloatArray
 
-_DAMPING = 0.3
-_SHARE = 1e-3
-_RATE = 0.5
-_FLOOR = 1e-4  # the least probability that the mixture charges a model for
+_UPDATES = ("adagrad", "passive-aggressive", "passive-aggressive-2", "alma")
+_LOSSES = ("squared", "absolute", "quantile")
+_DAMPING, _SHARE, _RATE = 0.3, 1e-3, 0.5
 
 
-class Linear:
-    """Online logistic regression, or online least squares with a standardised target.
+class Linear(Streaming):
+    """Online logistic regression, or online regression with a standardised target.
 
-    ``steps`` are the models' steps, ``fade`` how much of the gradients' squares is kept from row to
-    row, ``clip`` how many standard deviations a feature may count, ``memory`` how many rows the
-    scaling looks back. Codes of one categorical column beyond ``max_categories`` share weights.
-    Memory: ``2 len(steps) (d + categories + 1) k`` numbers.
+    Several models learn side by side with slow to fast ``steps``, because the step that is best differs
+    from stream to stream and from time to time; they answer as a mixture that follows the best. Good for
+    wide rows, for targets that are about linear, and for anything that must be fast. It cannot learn how
+    features act together unless a column says so, and its mixture takes labels to come at once: when
+    they are late, it trusts models that are too fast.
+
+    ``loss`` is ``"logistic"`` for a classification; for a regression ``"squared"``, ``"absolute"`` or
+    ``"quantile"``, which estimates the ``quantile`` of the target. ``update``, for a classification, is
+    ``"adagrad"``, ``"passive-aggressive"`` (PA-I), ``"passive-aggressive-2"`` (PA-II) or ``"alma"``;
+    ``steps`` are then the aggressiveness C, or ALMA's C. ``fade`` is how much of the gradients' squares is
+    kept from row to row, ``clip`` how many standard deviations a feature may count, ``memory`` how many
+    rows the scaling looks back. A category is a column of its own; the codes of a column from
+    ``max_categories`` on share one, and a negative code counts as missing.
+
+    A row of weight w counts like w rows, up to 64. Memory in numbers of 8 bytes, where d, k and s are the
+    columns, classes and categories seen, k and s rounded up to a power of two:
+    ``2 len(steps) (d + s + 1) k + max_categories / 2`` for each categorical column.
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
@@ -64,9 +52,8 @@ class Linear:
     """
 
     name: ClassVar[str] = "linear"
-    prefers: ClassVar[Literal["stream", "triggered"]] = "stream"
-    incremental: ClassVar[bool] = True
-    wants: int | None = None
+    arrays: ClassVar[tuple[str, ...]] = ("scale", "weights", "slot_weights", "slots", "worth", "counts")
+    free: ClassVar[tuple[str, ...]] = ("slot_weights",)
 
     def __init__(
         self,
@@ -74,16 +61,17 @@ class Linear:
         task: str = "classification",
         categorical: Sequence[int] = (),
         seed: int = 0,
-        steps: Sequence[float] = (0.06, 0.3, 1.6),
+        loss: str | None = None,
+        quantile: float = 0.5,
+        update: str = "adagrad",
+        steps: Sequence[float] = (0.02, 0.08, 0.3, 1.0, 3.0),
         fade: float = 0.999,
         clip: float = 5.0,
         memory: int = 10_000,
         max_categories: int = 1000,
         max_classes: int = 1000,
     ) -> None:
-        self.task = as_task(task)
-        self.categorical = as_columns(categorical)
-        self.seed = seed
+        super().__init__(task=task, categorical=categorical, seed=seed, max_classes=max_classes)
         self.steps = tuple(positive("steps", step) for step in steps)
         if not self.steps:
             raise invalid("steps", "is empty: give at least one step, such as 0.3")
@@ -93,215 +81,142 @@ class Linear:
         self.clip = positive("clip", clip)
         self.memory = at_least("memory", memory, 2)
         self.max_categories = at_least("max_categories", max_categories, 1)
-        self._classes = Classes(max_classes)
-        self._width: int | None = None
+        self.update, self.loss, self.quantile = update, loss, positive("quantile", quantile)
+        if self.quantile >= 1.0:
+            raise invalid("quantile", f"{quantile} is not below 1: use 0.9 for what nine of ten stay under")
+        fades = [self.fade] * len(self.steps)
+        head = [self.clip, float(memory), self.quantile, self._kind(), _DAMPING, _SHARE, _RATE]
+        self._numbers = np.array([*head, *self.steps, *fades])
+
+    def _kind(self) -> float:
+        """The update or the loss as the compiled loops know it."""
+        losses = ("logistic",) if self.task == "classification" else _LOSSES
+        updates = _UPDATES if self.task == "classification" else _UPDATES[:1]
+        for field, value, known in (("loss", self.loss, losses), ("update", self.update, updates)):
+            if value not in known and (field, value) != ("loss", None):
+                raise invalid(field, f"{value!r} is not for a {self.task}: use {', '.join(known)}")
+        if self.task == "classification":
+            return float(updates.index(self.update))
+        return float(losses.index(self.loss or "squared"))
 
     @property
-    def classes(self) -> list[Scalar]:
-        """The classes seen so far, in order of first appearance."""
-        return list(self._classes.values)
-
-    # Weights and sums are (inputs, models, outputs): inputs are the numeric columns, then the
-    # constant 1; those of categories are (slots, models, outputs).
+    def experts(self) -> int:
+        """One for each step."""
+        return len(self.steps)
 
     def _begin(self, width: int) -> None:
-        self._width = width
-        self._numeric = [column for column in range(width) if column not in set(self.categorical)]
-        self._scaler = Scaler(len(self._numeric), memory=self.memory, clip=self.clip)
-        self._target = Scaler(1, memory=self.memory, clip=self.clip)
-        self._onehot = OneHot(len(self.categorical), self.max_categories)
-        models, outputs = len(self.steps), int(self.task == "regression")
-        self._step = np.array(self.steps)[:, None]
-        self._mixture = np.full(models, 1.0 / models)
-        self._error = 0.0  # regression: the fading mean of the mixture's squared error
-        self._weights = np.zeros((len(self._numeric) + 1, models, outputs))
-        self._sums = np.zeros_like(self._weights)
-        self._slot_weights = np.zeros((8, models, outputs))  # more rows than slots in use: see _grow
-        self._slot_sums = np.zeros_like(self._slot_weights)
-        self._input = np.ones(len(self._numeric) + 1)
+        numeric = [column for column in range(width) if column not in set(self.categorical)]
+        self._columns = np.array([*numeric, *self.categorical], dtype=np.int64)
+        models, m = len(self.steps), len(numeric)
+        outputs = room(0) if self.task == "classification" else 1
+        self._scale = np.zeros((3, m + 1))
+        self._weights = np.zeros((2, m + 1, models, outputs))
+        self._slot_weights = np.zeros((room(0), 2, models, outputs))
+        self._slots = np.full((len(self.categorical), self.max_categories + 1), -1, dtype=np.int32)
+        self._worth = np.ones((3, models))
+        self._worth[0] = 1.0 / models
+        self._counts = np.zeros(3, dtype=np.int64)
 
-    def learn(self, X: FloatArray, y: Labels) -> None:
-        """Learn the rows one by one."""
-        rows, values = as_batch(X, y, self._width, self.task)
-        if not len(rows):
-            return
-        if self.categorical and self.categorical[-1] >= rows.shape[1]:
-            last = self.categorical[-1]
-            raise invalid("categorical", f"column {last} is not one of the {rows.shape[1]} columns of X")
-        if self.task == "classification":
-            values = self._classes.learn(values)
-        if self._width is None:
-            self._begin(rows.shape[1])
-        learn = self._learn_class if self.task == "classification" else self._learn_target
-        for row, value in zip(rows, values, strict=True):
-            learn(row, value)
+    def _grow(self, classes: int) -> None:
+        more = room(classes) - self._weights.shape[3]
+        if self.task == "classification" and more > 0:
+            for name in ("_weights", "_slot_weights"):
+                setattr(self, name, np.pad(getattr(self, name), ((0, 0),) * 3 + ((0, more),)))
 
-    def _take(self, row: FloatArray) -> NDArray[np.int64] | None:
-        """Bring one row into ``_input``, learning its scale; returns its categories' slots, if any."""
+    def _place(self, rows: FloatArray) -> None:
+        """Give slots to the categories that are new, in order of appearance, and make room for them."""
         if not self.categorical:
-            self._scaler.learn(row)
-            self._input[:-1] = self._scaler.scale(row)
-            return None
-        numeric = row[self._numeric]
-        self._scaler.learn(numeric)
-        self._input[:-1] = self._scaler.scale(numeric)
-        slots = self._onehot.learn(row[list(self.categorical)])
-        if self._onehot.slots > len(self._slot_weights):
-            self._grow(self._weights.shape[2], max(self._onehot.slots, 2 * len(self._slot_weights)))
-        return slots
+            return
+        kernels.place(rows, self._columns, self._slots, self._counts)
+        more = room(int(self._counts[kernels.SLOTS])) - len(self._slot_weights)
+        if more > 0:
+            self._slot_weights = np.pad(self._slot_weights, ((0, more),) + ((0, 0),) * 3)
 
-    def _grow(self, outputs: int, slots: int) -> None:
-        """Make room for more classes and categories."""
-        more = outputs - self._weights.shape[2]
-        if more:
-            self._weights = np.pad(self._weights, ((0, 0), (0, 0), (0, more)))
-            self._sums = np.pad(self._sums, ((0, 0), (0, 0), (0, more)))
-        shape = ((0, slots - len(self._slot_weights)), (0, 0), (0, more))
-        self._slot_weights = np.pad(self._slot_weights, shape)
-        self._slot_sums = np.pad(self._slot_sums, shape)
+    def _fill(self, rows: FloatArray, answers: FloatArray, each: FloatArray) -> None:
+        answer = kernels.answer_values if self.task == "regression" else kernels.answer_classes
+        answer(
+            rows, self._columns, self._slots, self._scale, self._weights, self._slot_weights, self._worth,
+            self._counts, self._numbers, answers, each,
+        )  # fmt: skip
 
-    def _scores(self, slots: NDArray[np.int64] | None) -> FloatArray:
-        """What each model says (models, outputs) for ``_input``."""
-        models, outputs = self._weights.shape[1:]
-        scores: FloatArray = self._input.dot(self._weights.reshape(-1, models * outputs))
-        scores = scores.reshape(models, outputs)
-        return scores if slots is None else scores + self._slot_weights[slots].sum(axis=0)
+    def _answer(self, rows: FloatArray) -> FloatArray:
+        answers = self._blank(len(rows))
+        self._fill(rows, answers, self._blank_each(0))
+        return answers
 
-    def _learn_class(self, row: FloatArray, label: int) -> None:
-        if label >= self._weights.shape[2]:
-            self._grow(label + 1, len(self._slot_weights))
-        slots = self._take(row)
-        error = _softmax(self._scores(slots))
-        likelihood = np.maximum(error[:, label], _FLOOR)
-        self._mix(likelihood**_RATE)
-        error[:, label] -= 1.0
-        self._descend(error, slots)
+    def _answer_each(self, rows: FloatArray) -> FloatArray:
+        each = self._blank_each(len(rows))
+        self._fill(rows, self._blank(0), each)
+        return each
 
-    def _learn_target(self, row: FloatArray, value: float) -> None:
-        slots = self._take(row)
-        self._target.learn(np.array([value]))
-        target = self._target.scale(np.array([value]))
-        error = self._scores(slots) - target
-        np.clip(error, -self.clip, self.clip, out=error)
-        loss = np.square(error[:, 0])
-        mixed = float(self._mixture.dot(error[:, 0])) ** 2
-        self._error += (mixed - self._error) * 0.01
-        self._mix(np.exp(-_RATE * np.minimum(loss / (self._error + 1e-12), 20.0)))
-        self._descend(error, slots)
+    def _fill_and_learn(
+        self,
+        asked: FloatArray,
+        rows: FloatArray,
+        targets: NDArray[Any],
+        weights: FloatArray,
+        answers: FloatArray,
+        each: FloatArray,
+    ) -> None:
+        self._place(rows)
+        step = kernels.step_values if self.task == "regression" else kernels.step_classes
+        step(
+            asked, rows, targets, weights, self._columns, self._slots, self._scale, self._weights,
+            self._slot_weights, self._worth, self._counts, self._numbers, answers, each,
+        )  # fmt: skip
 
-    def _mix(self, merit: FloatArray) -> None:
-        """Give weight to the models by merit, and a share to all so that none is ever lost."""
-        mixture = self._mixture * merit
-        self._mixture = mixture * ((1.0 - _SHARE) / mixture.sum()) + _SHARE / len(mixture)
+    def _step(
+        self,
+        asked: FloatArray,
+        rows: FloatArray,
+        targets: NDArray[Any],
+        weights: FloatArray,
+        answers: FloatArray,
+    ) -> None:
+        self._fill_and_learn(asked, rows, targets, weights, answers, self._blank_each(0))
 
-    def _descend(self, error: FloatArray, slots: NDArray[np.int64] | None) -> None:
-        """One step against the gradient of the loss, whose derivative by the scores is ``error``."""
-        gradient = self._input[:, None, None] * error
-        self._sums *= self.fade
-        self._sums += gradient * gradient
-        pace = np.sqrt(self._sums)
-        pace += _DAMPING
-        gradient /= pace
-        step = self._step
-        if self.task == "regression":
-            step = step / (1.0 + step * np.square(self._input).dot((1.0 / pace)[:, :, 0])[:, None])
-        gradient *= step
-        self._weights -= gradient
-        if slots is not None:
-            sums = self._slot_sums[slots] * self.fade + error * error
-            self._slot_sums[slots] = sums
-            self._slot_weights[slots] -= step * error / (np.sqrt(sums) + _DAMPING)
+    def _step_each(
+        self,
+        asked: FloatArray,
+        rows: FloatArray,
+        targets: NDArray[Any],
+        weights: FloatArray,
+        answers: FloatArray,
+    ) -> None:
+        self._fill_and_learn(asked, rows, targets, weights, self._blank(0), answers)
 
-    def predict(self, X: FloatArray) -> FloatArray:
-        """The mixture's probabilities (n, k), or its estimates (n,)."""
+    def contributions(self, X: FloatArray) -> FloatArray:
+        """What each column adds to the models' mean score: (n, d + 1, k), or (n, d + 1) for a regression.
+
+        The last of axis 1 is the constant. A regression's are in units of the target and sum to the
+        estimate. A classification's are log-odds of each class against the geometric mean of all: the
+        softmax of their sum is the answer of one model (``steps`` of length 1); with more, the mixture's
+        weights average the models' log-odds here, and their probabilities in :meth:`predict`.
+        """
         rows = as_rows(X, self._width)
-        if self._width is None:
-            return np.full(len(rows), np.nan) if self.task == "regression" else np.empty((len(rows), 0))
-        models, outputs = self._weights.shape[1:]
-        weights = self._weights.reshape(-1, models * outputs)
-        numeric = rows[:, self._numeric] if self.categorical else rows
-        scores = self._scaler.scale(numeric).dot(weights[:-1]) + weights[-1]
-        if self.categorical:
-            slots = self._onehot.find(rows[:, self.categorical])
-            table = self._slot_weights.reshape(-1, models * outputs)
-            scores += (table[slots] * (slots >= 0)[:, :, None]).sum(axis=1)
-        scores = scores.reshape(-1, models, outputs)
-        if self.task == "classification":
-            mixed: FloatArray = np.einsum("nmk,m->nk", _softmax(scores), self._mixture)
-            return mixed
-        estimates: FloatArray = scores[:, :, 0].dot(self._mixture)
-        return estimates * self._target.deviation + self._target.mean
-
-    def state(self) -> State:
-        """Scales, slots, weights and sums, and the mixture."""
-        if self._width is None:
-            return {"width": None}
-        used = self._onehot.slots
-        return {
-            "width": self._width,
-            "classes": self.classes,
-            "scaler": self._scaler.state(),
-            "target": self._target.state(),
-            "onehot": self._onehot.state(),
-            "mixture": self._mixture.copy(),
-            "error": self._error,
-            "weights": self._weights.copy(),
-            "sums": self._sums.copy(),
-            "slot_weights": self._slot_weights[:used].copy(),
-            "slot_sums": self._slot_sums[:used].copy(),
-        }
-
-    def restore(self, state: State) -> None:
-        """Take over a state."""
-        try:
-            self._restore(state)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise IntegrityError(f"The state of a linear learner is not whole: {error!r}") from None
-
-    def _restore(self, state: State) -> None:
-        fresh = Linear(
-            task=self.task,
-            categorical=self.categorical,
-            seed=self.seed,
-            steps=self.steps,
-            fade=self.fade,
-            clip=self.clip,
-            memory=self.memory,
-            max_categories=self.max_categories,
-            max_classes=self._classes.limit,
-        )
-        if state["width"] is not None:
-            fresh._begin(int(state["width"]))
-            fresh._fill(state)
-        self.__dict__.update(fresh.__dict__)  # all or nothing
-
-    def _fill(self, state: State) -> None:
-        self._classes.restore(state["classes"])
-        self._scaler.restore(state["scaler"])
-        self._target.restore(state["target"])
-        self._onehot.restore(state["onehot"])
-        self._error = float(state["error"])
+        rows = np.ascontiguousarray(np.where(np.abs(rows) < LARGEST, rows, np.nan))
         outputs = 1 if self.task == "regression" else len(self._classes)
-        models, used = len(self.steps), self._onehot.slots
-        self._mixture = _array(state, "mixture", (models,))
-        self._weights = _array(state, "weights", (len(self._numeric) + 1, models, outputs))
-        self._sums = _array(state, "sums", self._weights.shape)
-        self._slot_weights = np.zeros((used + 8, models, outputs))
-        self._slot_sums = np.zeros_like(self._slot_weights)
-        self._slot_weights[:used] = _array(state, "slot_weights", (used, models, outputs))
-        self._slot_sums[:used] = _array(state, "slot_sums", (used, models, outputs))
+        added = np.zeros((len(rows), rows.shape[1] + 1, outputs))
+        if self._width is not None:
+            gains = np.ones(self.experts) if self.task == "regression" else self._worth[1]
+            kernels.add_up(
+                rows, self._columns, self._slots, self._scale, self._weights, self._slot_weights, self._worth,
+                gains, self._numbers, added,
+            )  # fmt: skip
+        if self.task == "classification":
+            return added - added.mean(axis=2, keepdims=True) if outputs else added
+        _, mean, variance = self._scale[:, -1] if self._width is not None else (0.0, np.nan, 0.0)
+        values: FloatArray = added[:, :, 0] * np.sqrt(variance)
+        values[:, -1] += mean
+        return values
 
-
-def _array(state: State, name: str, shape: tuple[int, ...]) -> FloatArray:
-    values = np.array(state[name], dtype=np.float64)
-    if values.shape != shape:
-        raise ValueError(f"{name} has shape {values.shape}, not {shape}")
-    return values
-
-
-def _softmax(scores: FloatArray) -> FloatArray:
-    """Probabilities along the last axis, in place."""
-    scores -= scores.max(axis=-1, keepdims=True)
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=-1, keepdims=True)
-    return scores
+    def _check(self) -> None:
+        seen, _, used = self._counts.tolist()
+        if not 0 <= seen <= len(self._classes):
+            raise ValueError(f"{seen} of {len(self._classes)} classes are seen")
+        if not 0 <= used <= len(self._slot_weights):
+            raise ValueError(f"{used} slots in room for {len(self._slot_weights)}")
+        if self._slots.size and not -1 <= self._slots.min() <= self._slots.max() < used:
+            raise ValueError("a category has a slot that is not there")
+        if not all(np.isfinite(getattr(self, f"_{name}")).all() for name in self.arrays):
+            raise ValueError("a number is not finite")

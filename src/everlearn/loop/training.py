@@ -145,10 +145,13 @@ def _learn_on(
     unseen = _unseen(examples, plan, max(plan["holdout"], 1))
     arrivals, learned = sorted(examples, key=lambda e: e.known), 0
     answers: list[Output] = []
-    for done, example in enumerate(unseen):
+    # A learner that judges itself by what it answered must be asked everything, in order.
+    asked = examples if getattr(candidate.learner, "remembers", False) else unseen
+    for done, example in enumerate(asked):
         learned = _learn_before(candidate, arrivals, learned, example.order)
         answers += candidate.predict([example.features])
-        progress(0.9 * done / len(unseen))
+        progress(0.9 * done / len(asked))
+    answers = answers[len(asked) - len(unseen) :]
     _learn_before(candidate, arrivals, learned, plan["upto"] + 1)
     evidence = _evidence(spec, unseen, answers, champion or _majority(examples, spec))
     through = max(plan["learned_through"], max(e.order for e in examples))
