@@ -29,7 +29,7 @@ def test_keeps_the_contract(name, check):
     check()
 
 
-@pytest.mark.parametrize(("name", "check"), list(check_learner(partial(Knn, size=20, long=0, max_metric=0))))
+@pytest.mark.parametrize(("name", "check"), list(check_learner(partial(Knn, size=60, long=0, max_metric=0))))
 def test_keeps_the_contract_with_one_metric_and_no_long_memory(name, check):
     check()
 

@@ -28,6 +28,7 @@ _BUILT_IN = {
     "blend": "everlearn.learners.blend:Blend",
     "linear": "everlearn.learners.linear:Linear",
     "window": "everlearn.learners.window:Window",
+    "additive": "everlearn.learners.additive:Additive",
     "ridge": "everlearn.learners.ridge:Ridge",
     "knn": "everlearn.learners.knn:Knn",
     "patches": "everlearn.learners.patches:Patches",

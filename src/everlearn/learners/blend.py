@@ -46,7 +46,7 @@ class Blend(Streaming):
         super().__init__(task=task, categorical=categorical, seed=seed, max_classes=max_classes)
         self.budget, self.members = budget, members
         self.rest = rest
-        chosen = pools.choose(budget, self.task) if members is None else dict(members)
+        chosen = pools.choose(budget) if members is None else dict(members)
         self._resting = pools.costly(chosen) if rest else ()
         self._pool = pools.build(
             chosen,
@@ -64,8 +64,10 @@ class Blend(Streaming):
         ends = np.cumsum([member.experts for member in self._pool.values()]).tolist()
         self._spans = [slice(end - m.experts, end) for end, m in zip(ends, self._pool.values(), strict=True)]
         self._experts = ends[-1]
-        self._stacking = Stacking(self.task, self._experts)
-        self._sleep = Sleep(self._spans, [label in self._resting for label in self._pool])
+        costly = [label in self._resting for label in self._pool]
+        spans = [span for span, dear in zip(self._spans, costly, strict=True) if dear]
+        self._stacking = Stacking(self.task, self._experts, prior=pools.prior(self._pool), costly=spans)
+        self._sleep = Sleep(self._spans, costly)
         self._history = History(self._experts)
 
     def _grow(self, classes: int) -> None:
@@ -94,7 +96,7 @@ class Blend(Streaming):
         # Rows asked before anything was learned are not remembered; nor are more than the ring holds.
         if delay > self._stacking.asked.limit(len(self._classes)):
             return sys.maxsize
-        return 2 * delay + 1 if delay and not self._taught else 0
+        return 0 if self._taught else 2 * delay + 1
 
     def _step(
         self,

@@ -98,7 +98,7 @@ class Knn(Streaming):
     def _begin(self, width: int) -> None:
         long = self.long if self.task == "classification" else 0
         columns, metrics = self.size + long, 1 + (width <= self.max_metric)
-        stages = 1 + sum(1 for b in range(20) if _LEAST << b < self.size) + 2 * (long > 0)
+        stages = 1 + sum(1 for b in range(20) if _LEAST << 2 * b < self.size) + 2 * (long > 0)
         narrow = max(self.neighbours // 4, 1)
         self._kinds = np.zeros(width, np.int64)
         self._kinds[list(self.categorical)] = 1

@@ -66,7 +66,7 @@ def _stages(dist: Any, weights: Any, limits: Any, counts: Any, first: int, surve
             _vote(gaps, near, weights, upto, limits, survey, s)
         else:
             _same_as(survey, s - 1, s)
-        bound, done = bound * 2, upto
+        bound, done = bound * 4, upto
     if limits[LONG] and kept == 0:
         _same_as(survey, last - 1, last)
         survey[4][last + 1] = 0

@@ -5,21 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from everlearn.learners.inputs import invalid
 from everlearn.learners.streaming import Streaming
+from everlearn.types import FloatArray
 
 Members = dict[str, dict[str, Any]]
 
-_FAST: Members = {"labels": {"name": "rates"}, "linear": {"name": "linear"}}
-_BALANCED: Members = {**_FAST, "near": {"name": "knn"}}
-_BEST: Members = {**_BALANCED, "near, far back": {"name": "knn", "size": 4000}}
+_FAST: Members = {
+    "labels": {"name": "rates"},
+    "linear": {"name": "linear"},
+    "curves": {"name": "additive"},
+}
+_BALANCED: Members = {
+    **_FAST,
+    "near": {"name": "knn", "size": 2000, "long": 0, "refresh": 256},
+    "trees": {"name": "patches", "trees": 3},
+}
+_BEST: Members = {
+    **_FAST,
+    "near": {"name": "knn"},
+    "near, far back": {"name": "knn", "size": 4000, "long": 0},
+    "trees": {"name": "patches"},
+}
 
-_CHEAP = ("rates", "linear")
+_CHEAP = ("rates", "linear", "additive")
 _BUDGETS: dict[str, Members] = {"fast": _FAST, "balanced": _BALANCED, "best": _BEST}
 _MICROSECONDS = {"fast": 10.0, "balanced": 60.0, "best": 300.0}
+_TRUST = {"rates": 0.0}
+"""What a member is taken to be worth before anything is known of it, beside the 1 of the others: labels
+alone say much on few streams, and there they show it within tens of rows."""
 
 
-def choose(budget: str | float, task: str) -> Members:
+def prior(pool: Mapping[str, Streaming]) -> FloatArray | None:
+    """What each expert of a pool is taken to be worth at first, (M,); None where all are as good."""
+    shares = [np.full(m.experts, _TRUST.get(m.name, 1.0) / m.experts) for m in pool.values()]
+    prior: FloatArray = np.concatenate(shares)
+    return prior if prior.sum() > 0.0 else None
+
+
+def choose(budget: str | float) -> Members:
     """The members for a budget: ``"fast"``, ``"balanced"``, ``"best"``, or microseconds an example.
 
     Microseconds are of one core of a machine of 2024, for 8 features and two classes, and choose the
@@ -33,7 +59,7 @@ def choose(budget: str | float, task: str) -> Members:
         raise invalid(
             "budget", f"{budget!r} microseconds are too few: use at least {_MICROSECONDS['fast']:g}"
         )
-    return _BUDGETS[max((name for name in _BUDGETS if _MICROSECONDS[name] <= budget), key=_MICROSECONDS.get)]
+    return _BUDGETS[max((n for n in _BUDGETS if _MICROSECONDS[n] <= budget), key=lambda n: _MICROSECONDS[n])]
 
 
 def costly(members: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

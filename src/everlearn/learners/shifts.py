@@ -13,44 +13,53 @@ from everlearn.types import FloatArray
 BLOCK = 512
 """Rows between looks at what the members are worth."""
 
-_USELESS = 2e-4  # log loss that a member must save, or it is put to sleep
+_USELESS = 0.015  # the share of the mixture's loss that a costly member must save, or it is put to sleep
 _FIRST_NAP, _LONGEST = 8, 64  # blocks
 _TRIAL = 4  # blocks that a member works before it can be put to sleep
+_WORSE, _MARGIN = 1.25, 0.02  # how much the loss must have grown of late for all to be woken
 
 
 class Sleep:
     """Puts costly members that do not help to sleep, one a block, and wakes them to be tried again.
 
     A sleeper neither answers nor learns. Its first nap is 8 blocks of rows; each later one is twice as
-    long, up to 64, until it has stayed awake for as long as it slept.
+    long, up to 64, until it has stayed awake for as long as it slept. When the mixture's loss grows, as
+    after a drift, all are woken.
     """
 
-    def __init__(self, spans: Sequence[slice], may_sleep: Sequence[bool]) -> None:
-        self._spans = list(spans)
-        self._may = np.array(may_sleep, dtype=np.bool_)
-        members = len(self._spans)
+    def __init__(self, spans: Sequence[slice], costly: Sequence[bool]) -> None:
+        self._spans, self._costly = list(spans), np.array(costly, dtype=np.bool_)
+        members = int(self._costly.sum())
         self._left = np.zeros(members, dtype=np.int64)  # blocks left to sleep
         self._nap = np.full(members, _FIRST_NAP, dtype=np.int64)  # the length of the next nap
         self._worked = np.zeros(members, dtype=np.int64)  # blocks since it woke
         self._follow()
 
     def _follow(self) -> None:
-        self.asleep: list[bool] = (self._left > 0).tolist()
+        sleeping = np.zeros(len(self._spans), dtype=np.bool_)
+        sleeping[self._costly] = self._left > 0
+        self.asleep: list[bool] = sleeping.tolist()
         sizes = [span.stop - span.start for span in self._spans]
-        self.awake: NDArray[np.bool_] = np.repeat(self._left == 0, sizes)
+        self.awake: NDArray[np.bool_] = np.repeat(~sleeping, sizes)
 
     def review(self, merit: FloatArray) -> None:
-        """Decide for the next block, from how much loss each expert has saved lately (M,)."""
+        """Decide for the next block.
+
+        ``merit`` (C + 2,) is the loss that each of the C costly members has saved lately, then the
+        mixture's loss lately and in the long run.
+        """
+        saved, (lately, usually) = merit[:-2], merit[-2:]
         sleeping = self._left > 0
         self._left[sleeping] -= 1
+        if lately > _WORSE * usually + _MARGIN:
+            self._left[:] = 0
         self._worked = np.where(sleeping, 0, self._worked + 1)
         rested = ~sleeping & (self._worked >= 2 * self._nap)
         self._nap[rested] = _FIRST_NAP
-        saved = np.array([merit[span].sum() for span in self._spans])
-        able = self._may & ~sleeping & (self._worked >= _TRIAL)
-        if able.any() and int((~sleeping).sum()) > 1:
+        able = ~sleeping & (self._worked >= _TRIAL)
+        if able.any():
             least = int(np.argmin(np.where(able, saved, np.inf)))
-            if saved[least] < _USELESS:
+            if saved[least] < _USELESS * lately:
                 self._left[least] = self._nap[least]
                 self._nap[least] = min(2 * self._nap[least], _LONGEST)
         self._follow()
@@ -63,8 +72,8 @@ class Sleep:
         """Take over a state; raises ValueError for one that does not fit."""
         for name in ("left", "nap", "worked"):
             values = np.array(state[name], dtype=np.int64)
-            if values.shape != (len(self._spans),):
-                raise ValueError(f"{name} has shape {values.shape}, not ({len(self._spans)},)")
+            if values.shape != self._left.shape:
+                raise ValueError(f"{name} has shape {values.shape}, not {self._left.shape}")
             setattr(self, f"_{name}", values)
         self._follow()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,36 +13,60 @@ from everlearn.learners.contract import State
 from everlearn.learners.streaming import room
 from everlearn.types import FloatArray, Task
 
-FORGETTING = (0.9999, 0.999, 0.995)
+FORGETTING = (0.99999, 0.9995, 0.997)
 """How much of its evidence each Newton stack keeps from row to row."""
 
+_PULLS = (
+    100.0,
+    10.0,
+    3.0,
+)  # how many rows' worth of evidence each stack's start is: the slow one is cautious
+_BIAS_PULL = 100.0
 _RING = 8192  # rows asked whose labels are awaited, at most
 _RING_BYTES = 1 << 24
+_LEAST_SHARE = 1e-4
 _NO_RING = np.zeros(0, dtype=np.uint64)
 
 
 class Stacking:
-    """What each of M experts is worth, for one task; see the kernels' modules for the algorithm."""
+    """What each of M experts is worth, for one task; see the kernels' modules for the algorithm.
 
-    arrays: ClassVar[tuple[str, ...]] = ("theta", "hessian", "shares", "top", "merit", "counts", "scale")
+    ``prior`` (M,) is what each is taken to be worth before anything is known (even by default); ``costly``
+    are the spans of experts whose worth is measured, in :attr:`merit`, by stacks that do without them.
+    """
 
-    def __init__(self, task: Task, experts: int) -> None:
+    arrays: ClassVar[tuple[str, ...]] = (
+        "theta", "hessian", "shares", "top", "merit", "counts", "scale", "deaf_theta", "deaf_hessian",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        task: Task,
+        experts: int,
+        *,
+        prior: FloatArray | None = None,
+        costly: Sequence[slice] = (),
+    ) -> None:
         biases = 1 if task == "regression" else stacking_kernels.BIASES
         size, stacks = experts + biases, len(FORGETTING)
         self.experts = experts
         self._values = task == "regression"
-        # FLOOR, PULL, BIAS_PULL, SHARE, RATE, TOP_SHARE, TOP_RATE
-        self._numbers = np.array([3e-3, 10.0, 10.0, 1e-3, 0.3, 1e-3, 0.1])
+        # FLOOR, SHARE, RATE, TOP_SHARE, TOP_RATE
+        self._numbers = np.array([3e-3, 1e-3, 0.3, 1e-3, 0.1])
         self._keeps = np.array(FORGETTING)
         self._start = np.zeros(size)
-        self._start[:experts] = (1.0 if self._values else 1.2) / experts
-        self._pull = np.full(size, self._numbers[stacking_kernels.BIAS_PULL])
-        self._pull[:experts] = self._numbers[stacking_kernels.PULL]
+        self._start[:experts] = 1.0 / experts if prior is None else prior / prior.sum()
+        self._pull = np.full((stacks, size), _BIAS_PULL)
+        self._pull[:, :experts] = np.array(_PULLS)[:, None]
+        self._spans = np.array([[span.start, span.stop] for span in costly], dtype=np.int64).reshape(-1, 2)
         self.theta: FloatArray = np.tile(self._start, (stacks, 1))
-        self.hessian = np.tile(np.diag(self._pull), (stacks, 1, 1))
-        self.shares = np.full(experts, 1.0 / experts)
+        self.hessian = np.stack([np.diag(pull) for pull in self._pull])
+        self.deaf_theta: FloatArray = np.tile(self._start, (len(costly), 1))
+        self.deaf_hessian = np.tile(np.diag(self._pull[stacking_kernels.MIDDLE]), (len(costly), 1, 1))
+        self.shares = np.maximum(self._start[:experts], _LEAST_SHARE)
+        self.shares /= self.shares.sum()
         self.top = np.full(stacks + 1, 1.0 / (stacks + 1))
-        self.merit = np.zeros(experts)
+        self.merit = np.zeros(len(costly) + 2)
         self.counts = np.zeros(2, dtype=np.int64)  # classes seen, rows judged
         self.scale = np.zeros(6)  # of the target
         self.asked = Asked(experts)
@@ -86,7 +111,8 @@ class Stacking:
             asked.view(np.uint64), rows.view(np.uint64), fresh[:, :, None] if self._values else fresh,
             fresh_of_rows, targets, weights, awake,
             self.theta, self._start, self.hessian, self._keeps, self._pull, self.shares, self.top,
-            self._numbers, self.merit, self.scale if self._values else self.counts,
+            self._numbers, self.merit, (self._spans, self.deaf_theta, self.deaf_hessian),
+            self.scale if self._values else self.counts,
             ring.keys, ring.kept, ring.awake, ring.told, ring.ends, answers,
         )  # fmt: skip
 
@@ -110,7 +136,7 @@ class Stacking:
 
 
 class Asked:
-    """What the experts and the stacks answered to rows whose labels are awaited: a ring, the oldest falls out.
+    """What experts and stacks answered to rows whose labels are awaited: a ring, the oldest falls out.
 
     Not part of a learner's state: a restored learner judges its members by fresh answers until it has
     been asked again.

@@ -4,7 +4,7 @@ One row's evidence is float64 (M + 1,): the members' estimates in deviations fro
 the target, then a constant 1. Three layers, as for classes:
 
 * **Newton stacks**, one a forgetting rate: a linear regression of the target on the estimates, by
-  recursive least squares whose residuals are clipped (Huber's loss), pulled to the even mean.
+  recursive least squares whose residuals are clipped (Huber's loss), pulled to the prior mean.
 * **Fixed share** over the members' estimates by their absolute errors (Herbster and Warmuth 1998), in
   units of the running mean absolute error of the mixture.
 * **Top**: fixed share over those S + 1 answers, with a faster rate.
@@ -18,6 +18,7 @@ import numpy as np
 
 from everlearn.learners.kernels import compiled
 from everlearn.learners.stacking_kernels import (
+    MIDDLE,
     RATE,
     SHARE,
     TOP_RATE,
@@ -27,6 +28,7 @@ from everlearn.learners.stacking_kernels import (
     remember,
     share_learn,
     solve,
+    track,
 )
 
 # Places in ``scale``, float64 (6,): the target's count, mean and variance; the mean absolute errors.
@@ -85,6 +87,7 @@ def judge(
     top: Any,
     numbers: Any,
     merit: Any,
+    without: Any,
     scale: Any,
     target: float,
     weight: float,
@@ -118,24 +121,80 @@ def judge(
     for m in range(members):
         loss = abs(says[m] - truth) / unit
         gain[m] = np.exp(-min(loss, 10.0))
-        without = abs(parts[0] - theta[0, m] * says[m] - truth)
-        merit[m] += (max(without - abs(parts[0] - truth), 0.0) / unit - merit[m]) * 0.002
     share_learn(shares, gain, awake, numbers[RATE] * weight, numbers[SHARE])
-    bound = 3.0 * unit
+    shadow(says, truth, unit, without, awake, theta, start, keeps[MIDDLE], pull[MIDDLE], merit, weight, work)
     for s in range(stacks):
-        off = -truth
-        for j in range(members + 1):
-            off += theta[s, j] * says[j]
-        off = weight * min(max(off, -bound), bound)
-        for j in range(members + 1):
-            back = (1.0 - keeps[s]) * pull[j]
-            gradient[j] = off * says[j] + back * (theta[s, j] - start[j])
-            for k in range(j + 1):
-                hessian[s, j, k] = hessian[s, j, k] * keeps[s] + weight * says[j] * says[k]
-            hessian[s, j, j] += back
-        solve(hessian[s], gradient, members + 1, work[3:])
-        for j in range(members + 1):
-            theta[s, j] -= gradient[j]
+        stack_learn(
+            theta[s], start, hessian[s], keeps[s], pull[s], says, truth, 3.0 * unit, weight, gradient, work
+        )  # fmt: skip
+
+
+@compiled
+def stack_learn(
+    theta: Any,
+    start: Any,
+    hessian: Any,
+    keep: float,
+    pull: Any,
+    says: Any,
+    truth: float,
+    bound: float,
+    weight: float,
+    gradient: Any,
+    work: Any,
+) -> float:
+    """One step of one stack, along its error clipped at ``bound``; returns the error before it."""
+    size = says.shape[0]
+    error = -truth
+    for j in range(size):
+        error += theta[j] * says[j]
+    off = weight * min(max(error, -bound), bound)
+    for j in range(size):
+        back = (1.0 - keep) * pull[j]
+        gradient[j] = off * says[j] + back * (theta[j] - start[j])
+        for k in range(j + 1):
+            hessian[j, k] = hessian[j, k] * keep + weight * says[j] * says[k]
+        hessian[j, j] += back
+    solve(hessian, gradient, size, work[3:])
+    for j in range(size):
+        theta[j] -= gradient[j]
+    return float(error)
+
+
+@compiled
+def shadow(
+    says: Any,
+    truth: float,
+    unit: float,
+    without: Any,
+    awake: Any,
+    theta: Any,
+    start: Any,
+    keep: float,
+    pull: Any,
+    merit: Any,
+    weight: float,
+    work: Any,
+) -> None:
+    """As for classes: what each member in question is worth, in mean absolute errors of the mixture."""
+    spans, deaf_theta, deaf_hessian = without
+    loss = -truth
+    for j in range(says.shape[0]):
+        loss += theta[MIDDLE, j] * says[j]
+    loss = min(abs(loss) / unit, 10.0)
+    track(merit, spans.shape[0], loss)
+    if spans.shape[0] == 0:
+        return
+    deaf = np.empty(says.shape[0])
+    for c in range(spans.shape[0]):
+        if awake[spans[c, 0]]:
+            deaf[:] = says
+            deaf[spans[c, 0] : spans[c, 1]] = 0.0
+            error = stack_learn(
+                deaf_theta[c], start, deaf_hessian[c], keep, pull, deaf, truth, 3.0 * unit, weight,
+                work[2], work,
+            )  # fmt: skip
+            merit[c] += (min(abs(error) / unit, 10.0) - loss - merit[c]) * 0.002
 
 
 @compiled
@@ -195,7 +254,7 @@ def _answer(
         return np.nan
     standardise(estimates, awake, scale, says)
     combine(theta, shares, top, says, awake, parts)
-    return parts[theta.shape[0] + 1] * np.sqrt(scale[VARIANCE]) + scale[MEAN]
+    return float(parts[theta.shape[0] + 1] * np.sqrt(scale[VARIANCE]) + scale[MEAN])
 
 
 @compiled
@@ -216,6 +275,7 @@ def learn_rows(
     top: Any,
     numbers: Any,
     merit: Any,
+    without: Any,
     scale: Any,
     keys: Any,
     kept: Any,
@@ -239,11 +299,11 @@ def learn_rows(
         if place >= 0:
             judge(
                 kept[place, :, 0], kept_awake[place], theta, start, hessian, keeps, pull, shares, top,
-                numbers, merit, scale, targets[i], weights[i], told[place], says, parts, work,
+                numbers, merit, without, scale, targets[i], weights[i], told[place], says, parts, work,
             )  # fmt: skip
         elif fresh_of_rows:
             judge(
                 fresh[i, :, 0], awake, theta, start, hessian, keeps, pull, shares, top, numbers,
-                merit, scale, targets[i], weights[i], told[0, :0], says, parts, work,
+                merit, without, scale, targets[i], weights[i], told[0, :0], says, parts, work,
             )  # fmt: skip
         scale_target(scale, targets[i], weights[i])
