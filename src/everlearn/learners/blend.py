@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from everlearn.learners import pools
 from everlearn.learners.contract import State
+from everlearn.learners.fused import Fused
 from everlearn.learners.shifts import BLOCK, History, Sleep
 from everlearn.learners.stacking import Stacking
 from everlearn.learners.streaming import Streaming
@@ -55,6 +56,7 @@ class Blend(Streaming):
             seed=seed,
             max_classes=max_classes,
         )
+        self._fused: Fused | None = None
         self._taught = False
 
     def _begin(self, width: int) -> None:
@@ -69,8 +71,15 @@ class Blend(Streaming):
         self._stacking = Stacking(self.task, self._experts, prior=pools.prior(self._pool), costly=spans)
         self._sleep = Sleep(self._spans, costly)
         self._history = History(self._experts)
+        members = list(self._pool.values())
+        self._fused = Fused(members, self._stacking) if Fused.can(members) else None
+
+    def _forget_arrays(self) -> None:
+        if self._fused is not None:
+            self._fused.forget()
 
     def _grow(self, classes: int) -> None:
+        self._forget_arrays()
         for member in self._pool.values():
             if len(member._classes) < classes:
                 member._classes.restore(self._classes.values)
@@ -85,6 +94,8 @@ class Blend(Streaming):
         return answers
 
     def _answer(self, rows: FloatArray) -> FloatArray:
+        if self._fused:
+            return self._fused.answer(rows, len(self._classes), self._taught)
         return self._stacking.answer(self._answer_all(rows), rows, self._sleep.awake, self._taught)
 
     def _room(self, n: int, experts: int) -> FloatArray:
@@ -107,6 +118,7 @@ class Blend(Streaming):
         answers: FloatArray,
     ) -> None:
         self._taught = True
+        self._forget_arrays()
         start, asking = 0, len(answers) > 0
         while start < len(rows):
             block = slice(start, min(len(rows), start + BLOCK - int(self._history.learned[0]) % BLOCK))
@@ -188,3 +200,4 @@ class Blend(Streaming):
         self._stacking.restore(state["stacking"])
         self._sleep.restore(state["sleep"])
         self._history.restore(state["history"])
+        self._forget_arrays()

@@ -72,7 +72,7 @@ class Rates(Streaming):
         if self.task == "regression":
             return np.tile(self._means[:, 0] if self._counts[1] else np.full(experts, np.nan), (n, 1))
         answers = np.zeros((n, experts, len(self._classes)))
-        _answer_classes(self._means, self._counts, answers)
+        answer_classes(self._means, self._counts, answers)
         return answers
 
     def _answer(self, rows: FloatArray) -> FloatArray:
@@ -115,7 +115,7 @@ class Rates(Streaming):
 
 
 @compiled
-def _answer_classes(means: Any, counts: Any, answers: Any) -> None:
+def answer_classes(means: Any, counts: Any, answers: Any) -> None:
     seen = counts[0]
     if seen == 0:
         return
@@ -143,7 +143,7 @@ def _step_classes(
     merit = np.ones(means.shape[0])
     for i in range(targets.shape[0]):
         if answers.shape[0]:
-            _answer_classes(means, counts, answers[i : i + 1])
+            answer_classes(means, counts, answers[i : i + 1])
         seen = max(counts[0], targets[i] + 1)
         counts[0] = seen
         counts[1] += 1

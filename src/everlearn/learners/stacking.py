@@ -75,9 +75,8 @@ class Stacking:
         self, answers: FloatArray, rows: FloatArray, awake: NDArray[np.bool_], ask: bool
     ) -> FloatArray:
         """One answer a row from the experts' (n, M, k) or (n, M); remembered until its label if ``ask``."""
-        ring = self.asked
-        ring.grow(1 if self._values else answers.shape[2], len(rows) if ask else 0)
-        keys, bits = ring.keys if ask else _NO_RING, rows.view(np.uint64)
+        keys, ring = self.ready(1 if self._values else answers.shape[2], len(rows), ask), self.asked
+        bits = rows.view(np.uint64)
         if self._values:
             out = np.empty(len(rows))
             stacking_values.answer_rows(
@@ -91,6 +90,11 @@ class Stacking:
             keys, ring.kept, ring.awake, ring.told, ring.ends, out,
         )  # fmt: skip
         return out
+
+    def ready(self, classes: int, rows: int, ask: bool) -> NDArray[np.uint64]:
+        """The ring's keys, with room for so many rows; no keys unless answers are to be remembered."""
+        self.asked.grow(classes, rows if ask else 0)
+        return self.asked.keys if ask else _NO_RING
 
     def learn(
         self,
