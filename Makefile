@@ -18,20 +18,20 @@ KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 UP := $(VENV)/.installed-$(KEY)-up
 DEV := $(VENV)/.installed-$(KEY)-dev
 
-.PHONY: help up test slow lint format bench bench-learners docs-check constraints hooks install clean
+.PHONY: help up test slow lint format bench bench-learners docs-check constraints hooks install ahead clean
 
 help: ## List these commands
 	@echo "everlearn: make COMMAND [ARGS='...']"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: $(UP) ## Start the server with the demo stream (ARGS: options of 'everlearn up')
+up: $(UP) ahead ## Start the server with the demo stream (ARGS: options of 'everlearn up')
 	@exec $(BIN)/everlearn up --demo $(ARGS)
 
-test: $(DEV) ## Run the tests that are quick (TESTS: which paths; ARGS: options of pytest)
+test: $(DEV) ahead ## Run the tests that are quick (TESTS: which paths; ARGS: options of pytest)
 	@$(BIN)/pytest -n $(WORKERS) -m "not slow" $(NO_DOCTESTS) $(TESTS) $(ARGS)
 
-slow: $(DEV) ## Run the tests that take longer: real processes, kill -9, MLflow
+slow: $(DEV) ahead ## Run the tests that take longer: real processes, kill -9, MLflow
 	@$(BIN)/pytest -n $(WORKERS) -m slow tests $(ARGS)
 
 lint: $(DEV) ## Check format, lint, types and the direction of imports
@@ -44,17 +44,21 @@ format: $(DEV) ## Format the code and mend what lint can mend by itself
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(DEV) ## Measure: the electricity stream through a running server (ARGS: --quick, --kills N, ...)
+bench: $(DEV) ahead ## Measure: the electricity stream through a running server (ARGS: --quick, --kills N, ...)
 	@$(BIN)/python bench/live_elec.py $(ARGS)
 
-bench-learners: $(DEV) ## Measure: the learners beside River's and CapyMOA's (ARGS: --quick, --peers all, a part, ...)
+bench-learners: $(DEV) ahead ## Measure: the learners beside River's and CapyMOA's (ARGS: --quick, --peers all, a part, ...)
 	@$(BIN)/python bench/learners.py $(ARGS)
 
-docs-check: $(DEV) ## Check that the documentation names every command, setting and route
+docs-check: $(DEV) ahead ## Check that the documentation names every command, setting and route
 	@$(BIN)/pytest tests/test_docs.py $(ARGS)
 
-install: $(DEV) ## Make the virtual environment with all extras, and stop there
+install: $(DEV) ahead ## Make the virtual environment with all extras, and stop there
 	@echo "Ready: $(BIN)/everlearn"
+
+# The learners' hot loops, compiled once; no time when nothing has changed.
+ahead: $(UP)
+	@$(BIN)/python -m everlearn.learners.ahead
 
 hooks: $(DEV) ## Run the checks before every commit
 	@$(BIN)/pre-commit install

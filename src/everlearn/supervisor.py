@@ -23,6 +23,7 @@ from typing import IO, Protocol
 
 from everlearn import __version__
 from everlearn.errors import UnavailableError
+from everlearn.learners import ahead
 from everlearn.processes import PARENT, stop_on_signals
 from everlearn.running import DataLock, bind, forget_server, is_ready, record_server, url_of
 from everlearn.wiring import Installation
@@ -144,6 +145,7 @@ class Supervisor:
             self._url = url_of(listener)
             self._announce(key if is_new else None)
             self._installation.migrate()
+            self._compile()
             stop_on_signals(self.stop)
             signal.signal(signal.SIGHUP, lambda *_: self.stop())
             with self._output() as output:
@@ -154,6 +156,15 @@ class Supervisor:
                     self._stop_all()
                     forget_server(data)
         self._say("stopped", "stopped")
+
+    def _compile(self) -> None:
+        """Compile the learners' hot loops if no one has yet, so that no request waits for it.
+
+        If that fails, each process compiles what it uses itself.
+        """
+        if ahead.needed():
+            self._say("compiling", "compiling the learners, only this once (two or three minutes) ...")
+            subprocess.run([sys.executable, "-m", ahead.__name__], stdout=subprocess.DEVNULL, check=False)  # noqa: S603
 
     def _keep_running(self, started: float, key: str) -> None:
         for child in self._children:

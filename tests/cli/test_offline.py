@@ -290,10 +290,22 @@ def test_doctor_sees_an_old_schema_a_standing_loop_and_a_typing_error(
 
 
 def test_learners_are_listed(run: Run) -> None:
-    items = {item["name"]: item for item in run("learners", "--json").json["items"]}
-    assert {"linear", "window", "majority", "persistence"} <= set(items)
+    items = {item["name"]: item for item in run("learners", "--json", "--no-speed").json["items"]}
+    assert {"blend", "linear", "window", "majority", "persistence"} <= set(items)
     assert items["linear"]["prefers"] == "stream"
-    assert "window" in run("learners").out
+    assert items["blend"]["parameters"]["budget"] == "balanced"
+    assert "window" in run("learners", "--no-speed").out
+
+
+def test_a_learner_is_shown_in_full_with_its_speed_here(run: Run) -> None:
+    (item,) = run("learners", "linear", "--json").json["items"]
+    assert item["rows_per_second"] > 1000
+    assert 0 < item["predict_us"] < 10_000
+    assert item["state_kb"] > 0
+    shown = run("learners", "linear").out
+    for part in ("good for", "cannot", "rows a second", "steps", "``steps``"):
+        assert part in shown
+    assert "'nothing' is not a learner" in run("learners", "nothing").err
 
 
 def test_settings_show_what_is_in_force_but_no_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,12 +340,12 @@ def test_an_unexpected_error_is_one_line_unless_debugging(run: Run, monkeypatch:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("everlearn.learners.names", broken)
-    ended = run("learners")
+    ended = run("learners", "--no-speed")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "EVERLEARN_DEBUG=1" in ended.err
     monkeypatch.setenv("EVERLEARN_DEBUG", "1")
     with pytest.raises(RuntimeError, match="a bug"):
-        run("learners")
+        run("learners", "--no-speed")
 
 
 def test_the_chart_is_as_wide_as_its_points() -> None:

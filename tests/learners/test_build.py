@@ -10,11 +10,21 @@ from everlearn.errors import InvalidError
 from everlearn.learners import Learner, build, describe, names
 
 
-def test_the_built_in_learners_come_first():
-    assert names()[:4] == ["linear", "window", "majority", "persistence"]
+def test_the_built_in_learners_come_first_and_the_default_before_all():
+    assert names()[:3] == ["blend", "linear", "window"]
+    assert {"ridge", "forest", "knn", "additive", "river", "sklearn", "persistence"} <= set(names())
 
 
-@pytest.mark.parametrize("name", ["linear", "window", "majority", "persistence"])
+@pytest.mark.parametrize("name", names())
+def test_a_learner_says_what_it_is_good_for_and_what_it_cannot(name):
+    told = describe(name)
+    assert told["summary"].endswith(".")
+    assert told["good_for"]
+    assert told["cannot"]
+    assert "task" in told["parameters"]
+
+
+@pytest.mark.parametrize("name", ["blend", "linear", "window", "majority", "persistence"])
 def test_a_learner_has_the_shape_of_the_contract(name):
     learner = build(name, task="regression", seed=3)
     assert isinstance(learner, Learner)
@@ -24,7 +34,7 @@ def test_a_learner_has_the_shape_of_the_contract(name):
 
 
 def test_an_unknown_learner_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidError, match="'forrest' is not a learner: use one of linear, window"):
+    with pytest.raises(InvalidError, match="'forrest' is not a learner: use one of blend, linear, window"):
         build("forrest")
 
 
@@ -82,10 +92,17 @@ def test_other_packages_add_learners_by_entry_point(tmp_path, monkeypatch):
     assert build("coin", sides=2).got == {"sides": 2}
 
 
-def test_learners_are_light_until_one_needs_scikit_learn():
+@pytest.mark.parametrize(
+    ("name", "absent"),
+    [
+        ("majority", {"numba", "scipy", "sklearn"}),
+        ("blend", {"sklearn", "skops", "pandas", "river", "lightgbm"}),
+    ],
+)
+def test_a_learner_imports_what_it_needs_alone(name, absent):
     code = (
-        "import sys; from everlearn.learners import build; build('linear'); build('majority');"
-        "print(sorted({'sklearn', 'skops', 'scipy', 'pandas', 'river'} & set(sys.modules)))"
+        f"import sys; from everlearn.learners import build; build({name!r});"
+        f"print(sorted(set({sorted(absent)!r}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

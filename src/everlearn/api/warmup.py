@@ -1,6 +1,7 @@
 """What the first request would otherwise wait for, done while nobody waits.
 
-The libraries behind the learners take a second or two to import, and are imported when first used.
+The libraries behind the learners take a second or two to import, and are imported when first used; their
+hot loops are compiled ahead (:mod:`everlearn.learners.ahead`) and loaded from disk when first called.
 This goes through the life of a small model of each kind once, in a thread, after the process is ready.
 """
 
@@ -54,7 +55,7 @@ def _swapping() -> None:
     from everlearn.predictor import Predictor
     from everlearn.spec import parse_spec
 
-    for learner in ("window", "linear"):
+    for learner in ("blend", "window"):
         predictor = Predictor.new(parse_spec({**_SPEC, "learner": learner}))
         predictor.learn(_ROWS, _TARGETS)
         Predictor.from_bundle(predictor.bundle(anchors=_ROWS[:2])).self_test()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from everlearn import __version__
-from everlearn.cli import data, doctor, models, replay, serve, show, steer
+from everlearn.cli import data, doctor, learners, models, replay, serve, show, steer
 from everlearn.errors import EverlearnError
 
 FAULTS_SHOWN = 20
@@ -57,7 +57,7 @@ app.command()(steer.freeze)
 app.command()(steer.unfreeze)
 app.command()(steer.retrain)
 app.command()(doctor.doctor)
-app.command()(show.learners)
+app.command()(learners.learners)
 app.command()(show.settings)
 app.command()(serve.worker)
 app.command()(serve.scheduler)

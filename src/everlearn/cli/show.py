@@ -1,4 +1,4 @@
-"""Commands that show: status, versions, decisions, learners, settings."""
+"""Commands that show: status, versions, decisions, settings."""
 
 from __future__ import annotations
 
@@ -143,30 +143,6 @@ def decisions(
         return
     rows = [(d["number"], moment(d["at"]), d["kind"], d["version"], d["reason"]) for d in items]
     table(("number", "at", "decision", "version", "reason"), rows)
-
-
-def learners(as_json: Json = False) -> None:
-    """List the learners that a spec can name; needs no server."""
-    from everlearn.cli.output import show_json, table
-    from everlearn.learners import build, names
-
-    items = []
-    for name in names():
-        learner = build(name)
-        summary = (type(learner).__doc__ or "").strip().splitlines()
-        items.append(
-            {
-                "name": name,
-                "prefers": learner.prefers,
-                "incremental": learner.incremental,
-                "summary": summary[0] if summary else "",
-            }
-        )
-    if as_json:
-        show_json({"items": items})
-    else:
-        columns = ("name", "prefers", "incremental", "summary")
-        table(columns, [tuple(item[column] for column in columns) for item in items])
 
 
 def settings(data: Data = None, as_json: Json = False) -> None:

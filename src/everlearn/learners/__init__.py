@@ -61,7 +61,7 @@ def build(name: str, **parameters: Any) -> Learner:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """A learner's parameters with their defaults, and the first line of what it says of itself.
+    """A learner's parameters with their defaults, and what it says of itself: good for what, cannot what.
 
     >>> describe("majority")["parameters"]["task"]
     'classification'
@@ -71,6 +71,9 @@ def describe(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "summary": (inspect.getdoc(maker) or "").partition("\n")[0],
+        "good_for": getattr(maker, "good_for", ""),
+        "cannot": getattr(maker, "cannot", ""),
+        "text": (inspect.getdoc(maker) or "").partition("\n>>>")[0].rstrip(),
         "prefers": getattr(maker, "prefers", None),
         "incremental": getattr(maker, "incremental", None),
         "parameters": {

@@ -43,6 +43,8 @@ class Additive(Streaming):
     """
 
     name: ClassVar[str] = "additive"
+    good_for: ClassVar[str] = "curves and thresholds, pairs of columns, very high rates, explanations"
+    cannot: ClassVar[str] = "learn how three columns act together"
     arrays: ClassVar[tuple[str, ...]] = ("scale", "tables", "crosses", "worth", "counts")
 
     def __init__(

@@ -31,6 +31,8 @@ class Blend(Streaming):
     """
 
     name: ClassVar[str] = "blend"
+    good_for: ClassVar[str] = "any stream, without a setting: it follows whichever of its members, and whichever mix, is best"
+    cannot: ClassVar[str] = "say what one column did; a pool of several costs more time and memory than one learner"
     remembers: ClassVar[bool] = True
 
     def __init__(

@@ -57,6 +57,8 @@ class Knn(Streaming):
     """
 
     name: ClassVar[str] = "knn"
+    good_for: ClassVar[str] = "local patterns on few to some dozens of columns; repeated rows"
+    cannot: ClassVar[str] = "extrapolate; cope with hundreds of irrelevant columns"
     arrays: ClassVar[tuple[str, ...]] = (
         "rows",
         "targets",

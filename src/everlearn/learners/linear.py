@@ -52,6 +52,8 @@ class Linear(Streaming):
     """
 
     name: ClassVar[str] = "linear"
+    good_for: ClassVar[str] = "wide rows, effects that are straight, very high rates"
+    cannot: ClassVar[str] = "learn how columns act together"
     arrays: ClassVar[tuple[str, ...]] = ("scale", "weights", "slot_weights", "slots", "worth", "counts")
     free: ClassVar[tuple[str, ...]] = ("slot_weights",)
 
@@ -188,10 +190,13 @@ class Linear(Streaming):
     def contributions(self, X: FloatArray) -> FloatArray:
         """What each column adds to the models' mean score: (n, d + 1, k), or (n, d + 1) for a regression.
 
-        The last of axis 1 is the constant. A regression's are in units of the target and sum to the
-        estimate. A classification's are log-odds of each class against the geometric mean of all: the
-        softmax of their sum is the answer of one model (``steps`` of length 1); with more, the mixture's
-        weights average the models' log-odds here, and their probabilities in :meth:`predict`.
+        A column adds its weight times its standardised value (0 where it is missing), a categorical one
+        the weight of its category; the last of axis 1 is the constant. A regression's are in units of the
+        target and sum to the estimate. A classification's are log-odds (nats) of each class against the
+        geometric mean of all. What is taken apart is the mean of the models' log-odds with the mixture's
+        weights, because the mixture of their probabilities, which :meth:`predict` gives, is no sum over
+        columns; with one model (``steps`` of length 1) the softmax of the sum is the answer. Raises
+        InvalidError for rows of another width.
         """
         rows = as_rows(X, self._width)
         rows = np.ascontiguousarray(np.where(np.abs(rows) < LARGEST, rows, np.nan))

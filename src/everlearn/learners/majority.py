@@ -26,6 +26,8 @@ class Majority:
     """
 
     name: ClassVar[str] = "majority"
+    good_for: ClassVar[str] = "a baseline to beat"
+    cannot: ClassVar[str] = "learn anything from the columns"
     prefers: ClassVar[Literal["stream", "triggered"]] = "stream"
     incremental: ClassVar[bool] = True
     wants: int | None = None

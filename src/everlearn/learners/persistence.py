@@ -28,6 +28,8 @@ class Persistence:
     """
 
     name: ClassVar[str] = "persistence"
+    good_for: ClassVar[str] = "a baseline that is hard to beat where labels come in runs"
+    cannot: ClassVar[str] = "learn anything from the columns"
     prefers: ClassVar[Literal["stream", "triggered"]] = "stream"
     incremental: ClassVar[bool] = True
     wants: int | None = None

@@ -32,6 +32,8 @@ class Rates(Streaming):
     """
 
     name: ClassVar[str] = "rates"
+    good_for: ClassVar[str] = "a baseline where labels come in runs"
+    cannot: ClassVar[str] = "learn anything from the columns"
     uses_features: ClassVar[bool] = False
     arrays: ClassVar[tuple[str, ...]] = ("means", "mixture", "counts", "error")
 

@@ -56,6 +56,8 @@ class Window:
     """
 
     name: ClassVar[str] = "window"
+    good_for: ClassVar[str] = "large tables with interactions, updated when the policy says so"
+    cannot: ClassVar[str] = "learn from a single row: it is fitted afresh"
     prefers: ClassVar[Literal["stream", "triggered"]] = "triggered"
     incremental: ClassVar[bool] = False
 
