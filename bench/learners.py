@@ -1,6 +1,6 @@
 """Measure the learners, beside those of River and CapyMOA.
 
-    python bench/learners.py [streams] [drift] [memory] [latency] [regression]
+    python bench/learners.py [streams] [drift] [memory] [latency] [regression] [ridge]
                              [--peers none|quick|all] [--quick] [--json]
 
 Without a name all parts are run. ``--peers`` chooses the peers: ``quick`` (default) leaves out River's
@@ -30,6 +30,9 @@ memory      [learner, rows, accuracy, marks: [rows, resident_mb, state_kb], grow
 latency     [learner, calls, predict_us, predict_p99_us, learn_us] of single rows of 8 features
 regression  {name: rows, features, best_peer, results: [learner, kind, seeds, mae, mae_spread,
             rows_per_second, cached]}
+ridge       {rows, columns, streaming: [order, from_batch, from_first_order], forgetting: [forgotten (half),
+            gamma, from_batch, from_training_on_the_rest] (largest differences of answers, in their standard
+            deviations), learned_per_second, forgotten_per_second, tested_then_trained_per_second}
 goals       [goal, where, value, bar, met (null: this run cannot tell)]
 figures     paths of what was drawn
 seconds     of the whole run
@@ -54,12 +57,13 @@ import learners_goals
 import learners_latency
 import learners_memory
 import learners_regression
+import learners_ridge
 import learners_streams
 import learners_tables
 from runs import Bench, machine
 from streams import REAL
 
-PARTS = ("streams", "drift", "memory", "latency", "regression")
+PARTS = ("streams", "drift", "memory", "latency", "regression", "ridge")
 OUT = Path(__file__).resolve().parent / "out"
 
 
@@ -104,6 +108,7 @@ def run(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
         "memory": learners_memory.run(bench, options) if "memory" in parts else None,
         "latency": learners_latency.run(options) if "latency" in parts else None,
         "regression": learners_regression.run(bench, options) if "regression" in parts else None,
+        "ridge": learners_ridge.run(bench, options) if "ridge" in parts else None,
     }
     report["goals"] = learners_goals.judge(report)
     report["figures"] = draw(report, options)

@@ -27,6 +27,9 @@ MICROSECONDS = {DEFAULT: 100.0, f"{DEFAULT} fast": 10.0}
 FLAT_MB, FLAT_KB = 4.0, 1024.0
 """How much memory may grow after 200,000 rows: the resident memory, and the state."""
 
+EXACT = 1e-8
+"""How far the ridge's answers may be from the batch solution, in their standard deviations."""
+
 Goal = dict[str, Any]
 
 
@@ -40,6 +43,7 @@ def judge(report: dict[str, Any]) -> list[Goal]:
     goals += _memory(report["memory"] or [])
     goals += _drift(report["drift"] or [], whole)
     goals += _regression(report["regression"] or {}, whole)
+    goals += _ridge(report.get("ridge"))
     return goals
 
 
@@ -134,3 +138,16 @@ def _regression(regression: dict[str, Any], whole: bool) -> list[Goal]:
         for name, stream in regression.items()
         if stream["best_peer"]
     ]
+
+
+def _ridge(ridge: dict[str, Any] | None) -> list[Goal]:
+    if not ridge:
+        return []
+    goals = []
+    streamed = [max(one["from_batch"], one["from_first_order"]) for one in ridge["streaming"]]
+    goals.append(at_most("streaming is batch, in any order", "ridge", max(streamed), EXACT))
+    for one in ridge["forgetting"]:
+        where = f"ridge, gamma {one['gamma']}, {one['forgotten']} half"
+        apart = max(one["from_batch"], one["from_training_on_the_rest"])
+        goals.append(at_most("forgetting is never having seen", where, apart, EXACT))
+    return goals

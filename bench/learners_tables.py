@@ -38,6 +38,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     for name, stream in (report["regression"] or {}).items():
         rows = sorted(stream["results"], key=lambda r: r["mae"])
         _plain(f"{name}: mean absolute error, {stream['rows']:,} rows, labels at once", rows, console)
+    _ridge(report.get("ridge"), console)
     _plain("What was asked, and whether it was kept", report["goals"], console)
 
 
@@ -83,6 +84,18 @@ def _memory(memory: list[dict[str, Any]] | None, console: Console) -> None:
             }
         )
     _plain("Memory over many rows (growth: after 200,000), a stored version, a late class", rows, console)
+
+
+def _ridge(ridge: dict[str, Any] | None, console: Console) -> None:
+    if not ridge:
+        return
+    what = f"ridge, {ridge['rows']:,} rows of {ridge['columns']}"
+    _plain(f"{what}: streaming, largest difference from the batch solution", ridge["streaming"], console)
+    _plain(
+        f"{what}: half forgotten, largest difference from training on the rest", ridge["forgetting"], console
+    )
+    rates = {key: ridge[key] for key in ridge if key.endswith("_per_second")}
+    _plain("ridge: rows a second", [rates], console)
 
 
 def _plain(title: str, rows: list[dict[str, Any]] | None, console: Console) -> None:

@@ -7,17 +7,13 @@ import pytest
 from everlearn.learners import build
 from everlearn.learners.checks import check_learner
 
+QUICK = {"max_iter": 5, "learning_rate": 0.5}
 BUILT_IN = {
     "linear": partial(build, "linear"),
+    "rates": partial(build, "rates"),
     "majority": partial(build, "majority"),
     "persistence": partial(build, "persistence"),
-    "window": partial(build, "window", size=200, estimator_parameters={"max_iter": 20}),
-    "window refitted every 50 rows": partial(
-        build, "window", size=200, refit_every=50, estimator_parameters={"max_iter": 5}
-    ),
-    "window that is not kept": partial(
-        build, "window", size=200, keep_window=False, estimator_parameters={"max_iter": 5}
-    ),
+    "window": partial(build, "window", size=200, estimator_parameters=QUICK),
     "window of extra trees": partial(
         build, "window", size=200, estimator="extra_trees", estimator_parameters={"n_estimators": 5}
     ),
@@ -28,9 +24,14 @@ CASES = [
     for name, check in check_learner(make)
 ]
 CASES += [
-    pytest.param(check, id=f"window of {estimator}-{name}")
-    for estimator, task in (("logistic", "classification"), ("ridge", "regression"))
-    for name, check in check_learner(partial(build, "window", size=200, estimator=estimator), tasks=[task])
+    pytest.param(check, id=f"window with {given}-{name}")
+    for task, given in (
+        ("classification", {"refit_every": 50, "estimator_parameters": QUICK}),
+        ("regression", {"keep_window": False, "estimator_parameters": QUICK}),
+        ("classification", {"estimator": "logistic", "adapt": False}),
+        ("regression", {"estimator": "ridge"}),
+    )
+    for name, check in check_learner(partial(build, "window", size=200, **given), tasks=[task])
 ]
 
 

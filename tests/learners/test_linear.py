@@ -70,11 +70,60 @@ def test_categories_decide_where_codes_as_numbers_could_not():
 
 
 def test_categories_over_the_limit_share_weights():
-    rng = np.random.default_rng(4)
-    codes = rng.integers(0, 5000, size=(2000, 1)).astype(float)
+    codes = np.random.default_rng(4).integers(0, 40, size=(2000, 1)).astype(float)
     learner = build("linear", categorical=[0], max_categories=16)
-    learner.learn(codes, (codes[:, 0] > 9).tolist())
+    learner.learn(codes, np.where(codes[:, 0] < 16, codes[:, 0] % 2 == 0, codes[:, 0] > 35).tolist())
     assert learner.state()["slot_weights"].shape[0] == 32  # room for the 16 and the shared one
+    said = learner.predict(np.arange(5000.0)[:, None])
+    assert (said[16:] == said[16]).all()
+    assert said[:16].argmax(axis=1).tolist() == [learner.classes.index(code % 2 == 0) for code in range(16)]
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_contributions_are_the_columns_parts_of_the_answer(task):
+    rng = np.random.default_rng(14)
+    X = rng.normal(size=(3000, 4)) * [1.0, 10.0, 1.0, 1.0] + [0.0, 50.0, 0.0, 0.0]
+    X[:, 3] = rng.integers(0, 4, 3000)
+    X[::11, 2] = np.nan
+    score = X[:, 0] + 0.2 * (X[:, 1] - 50.0) + np.array([0.0, 2.0, -2.0, 1.0])[X[:, 3].astype(int)]
+    y = 7.0 * score if task == "regression" else np.digitize(score, [-1.0, 1.0])
+    learner = build("linear", task=task, categorical=[3], steps=(0.3,))
+    learner.learn(X, y)
+    added, answers = learner.contributions(X), learner.predict(X)
+    assert added.shape == ((3000, 5) if task == "regression" else (3000, 5, 3))
+    if task == "regression":
+        assert np.allclose(added.sum(axis=1), answers, atol=1e-9)
+        assert np.polyfit(X[:, 0], added[:, 0], 1)[0] == pytest.approx(7.0, rel=0.1)
+    else:
+        odds = np.exp(added.sum(axis=1))
+        assert np.allclose(odds / odds.sum(axis=1, keepdims=True), answers, atol=1e-12)
+    assert not np.any(added[::11, 2])  # what is missing adds nothing
+    moved = X.copy()
+    moved[:, 1] += 3.0
+    changed = np.abs(learner.contributions(moved) - added).reshape(3000, 5, -1).max(axis=(0, 2))
+    assert (changed > 0.01).tolist() == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize("update", ["adagrad", "passive-aggressive", "alma"])
+def test_contributions_of_several_models_are_the_mean_of_their_log_odds(update):
+    rng = np.random.default_rng(15)
+    X = rng.normal(size=(1000, 3))
+    learner = build("linear", steps=(0.1, 1.0, 0.5), update=update)
+    learner.learn(X, np.digitize(X[:, 0] - X[:, 1], [-0.5, 0.5]))
+    odds = np.log(learner._answer_each(X))
+    odds -= odds.mean(axis=2, keepdims=True)
+    expected = np.einsum("e,nek->nk", learner.state()["worth"][0], odds)
+    assert np.allclose(learner.contributions(X).sum(axis=1), expected, atol=1e-8)
+
+
+def test_contributions_of_several_regressions_sum_to_the_estimate():
+    rng = np.random.default_rng(16)
+    X = rng.normal(size=(1000, 3))
+    learner = build("linear", task="regression")
+    assert np.isnan(learner.contributions(X)[:, -1]).all()
+    assert build("linear").contributions(X).shape == (1000, 4, 0)
+    learner.learn(X, X @ [100.0, -50.0, 3.0] + 1000.0)
+    assert np.allclose(learner.contributions(X).sum(axis=1), learner.predict(X), atol=1e-8)
 
 
 def test_a_categorical_column_must_exist():

@@ -37,10 +37,10 @@ SEEN, LEARNED, SLOTS = range(3)
 ADAGRAD, AGGRESSIVE, AGGRESSIVE_2, ALMA = range(4)
 SQUARED, ABSOLUTE, QUANTILES = range(3)
 
-# ``columns`` int64 (d,) are the numeric columns, then the categorical ones. ``scale`` (3, m + 1) is that of the
-# m numeric columns, then the target's. ``weights`` (2, m + 1, models, room) are the weights of the numeric
-# columns and of the constant 1, then their sums of squares; ``slot_weights`` (slots, 2, models, room) those
-# of the categories. ALMA counts the corrections of each (model, class) in the sums of the constant.
+# ``columns`` int64 (d,) are the numeric columns, then the categorical ones. ``scale`` (3, m + 1) is that of
+# the m numeric columns, then the target's. ``weights`` (2, m + 1, models, room) are the weights of the
+# numeric columns and of the constant 1, then their sums of squares; ``slot_weights`` (slots, 2, models, room)
+# those of the categories. ALMA counts the corrections of each (model, class) in the sums of the constant.
 # ``worth`` (3, models) are the mixture, the scale of each model's scores, and that scale's sum of squares;
 # a regression has its mixture's mean loss in ``worth[1, 0]``.
 
@@ -50,7 +50,7 @@ def slot_of(code: float, slots: Any) -> int:
     """The slot of a category code in its column's table; -1 for a missing or unknown one."""
     if not code >= 0.0:
         return -1
-    return slots[int(min(code, slots.shape[0] - 1.0))]
+    return int(slots[int(min(code, slots.shape[0] - 1.0))])
 
 
 @compiled
@@ -447,7 +447,8 @@ def _loss(error: float, numbers: Any) -> float:
         return error * error
     if numbers[KIND] == ABSOLUTE:
         return abs(error)
-    return error * (1.0 - numbers[QUANTILE]) if error > 0.0 else -error * numbers[QUANTILE]
+    quantile: float = numbers[QUANTILE]
+    return error * (1.0 - quantile) if error > 0.0 else -error * quantile
 
 
 @compiled
@@ -459,7 +460,8 @@ def _slope(error: float, numbers: Any) -> float:
         return 0.0
     if numbers[KIND] == ABSOLUTE:
         return 1.0 if error > 0.0 else -1.0
-    return (1.0 - numbers[QUANTILE]) if error > 0.0 else -numbers[QUANTILE]
+    quantile: float = numbers[QUANTILE]
+    return 1.0 - quantile if error > 0.0 else -quantile
 
 
 @compiled

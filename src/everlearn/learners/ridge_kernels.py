@@ -12,11 +12,13 @@ import numpy as np
 
 from everlearn.learners.kernels import compiled, dot, scale_learn, scale_row, softmax
 
-LIMIT = 1e6  # inputs are cut to this size before any feature is made of them
+# Places in ``numbers``, float64 (7,); FADING is by how many powers of two a row's weight halves as one more
+# row comes: -log2(gamma).
+GAMMA, ALPHA, LINEAR, CLIP, MEMORY, RELU, FADING = range(7)
+SEEN, LEARNED = range(2)
 
-# Places in ``numbers``, float64 (6,).
-GAMMA, ALPHA, LINEAR, CLIP, MEMORY, RELU = range(6)
-SEEN, LEARNED, CLOCK = range(3)
+# ``how`` is what maps a row to features: (numeric columns, categorical columns, slots of each of these,
+# what the numeric ones are divided by, frequencies (inputs, m), phases (m,), numbers).
 
 
 @compiled
@@ -28,7 +30,7 @@ def spread(row: Any, numeric: Any, coded: Any, slots: int, divide: Any, out: Any
     n = numeric.shape[0]
     for j in range(n):
         x = row[numeric[j]] / divide[j]
-        out[j] = min(max(x, -LIMIT), LIMIT) if x == x else 0.0
+        out[j] = x if x == x else 0.0
     for j in range(n, out.shape[0]):
         out[j] = 0.0
     for q in range(coded.shape[0]):
@@ -41,75 +43,40 @@ def spread(row: Any, numeric: Any, coded: Any, slots: int, divide: Any, out: Any
 def features(inputs: Any, frequencies: Any, phases: Any, numbers: Any, out: Any) -> None:
     """Inputs, random features of them, and 1: random Fourier (Rahimi and Recht 2007) or ReLU."""
     d, m = inputs.shape[0], phases.shape[0]
+    drawn = out[d : d + m]
     for k in range(m):
-        out[d + k] = phases[k]
+        drawn[k] = phases[k]
     for j in range(d):
         x = inputs[j]
         out[j] = numbers[LINEAR] * x
         if x != 0.0:
+            frequency = frequencies[j]
             for k in range(m):
-                out[d + k] += x * frequencies[j, k]
+                drawn[k] += x * frequency[k]
     norm = math.sqrt(2.0 / max(m, 1))
     if numbers[RELU] > 0.0:
         for k in range(m):
-            out[d + k] = norm * max(out[d + k], 0.0)
+            drawn[k] = norm * max(drawn[k], 0.0)
     else:
         for k in range(m):
-            out[d + k] = norm * math.cos(out[d + k])
+            drawn[k] = norm * math.cos(drawn[k])
     out[d + m] = 1.0
 
 
 @compiled
-def map_rows(
-    rows: Any,
-    numeric: Any,
-    coded: Any,
-    slots: int,
-    divide: Any,
-    frequencies: Any,
-    phases: Any,
-    numbers: Any,
-    out: Any,
-) -> None:
-    """The features (n, M) of rows (n, d)."""
+def map_row(row: Any, how: Any, out: Any) -> None:
+    """The features (M,) of a row (d,)."""
+    numeric, coded, slots, divide, frequencies, phases, numbers = how
     inputs = np.empty(frequencies.shape[0])
+    spread(row, numeric, coded, slots, divide, inputs)
+    features(inputs, frequencies, phases, numbers, out)
+
+
+@compiled
+def map_rows(rows: Any, how: Any, out: Any) -> None:
+    """The features (n, M) of rows (n, d)."""
     for i in range(rows.shape[0]):
-        spread(rows[i], numeric, coded, slots, divide, inputs)
-        features(inputs, frequencies, phases, numbers, out[i])
-
-
-@compiled
-def add(total: Any, at: int, value: float) -> None:
-    """Add to place ``at`` of a sum kept in two parts, (2, n), without rounding error (Neumaier 1974)."""
-    old = total[0, at]
-    new = old + value
-    total[1, at] += (old - new) + value if abs(old) >= abs(value) else (value - new) + old
-    total[0, at] = new
-
-
-@compiled
-def accumulate(
-    phi: Any, targets: Any, weights: Any, values: bool, gram: Any, moments: Any, square: Any
-) -> None:
-    """Add ``w phi phi^T`` to the upper triangle of ``gram``, and ``w phi y^T`` to ``moments``.
-
-    Both are sums in two parts, (2, M M) and (2, M K). ``targets`` are numbers of classes, or values.
-    """
-    size = phi.shape[1]
-    outputs = moments.shape[1] // size
-    for i in range(phi.shape[0]):
-        for j in range(size):
-            amount = weights[i] * phi[i, j]
-            if amount == 0.0:
-                continue
-            for k in range(j, size):
-                add(gram, j * size + k, amount * phi[i, k])
-            if values:
-                add(moments, j * outputs, amount * targets[i])
-            else:
-                add(moments, j * outputs + int(targets[i]), amount)
-        if values:
-            add(square, 0, weights[i] * targets[i] * targets[i])
+        map_row(rows[i], how, out[i])
 
 
 # Recursive: the inverse is kept, the scale of the columns is learned on the way.
@@ -125,13 +92,9 @@ def recursive_answer(phi: Any, solution: Any, k: int, out: Any) -> None:
 @compiled
 def recursive_learn(
     phi: Any, label: int, value: float, weight: float, k: int, inverse: Any, solution: Any, gamma: float,
-    most: float, scores: Any, gain: Any,
+    scores: Any, gain: Any,
 ) -> None:  # fmt: skip
-    """One step of recursive least squares with forgetting (Haykin 2002, table 9.1).
-
-    Forgetting stops while the inverse's trace is over ``most``: what is not excited is not forgotten,
-    which keeps the inverse from winding up. ``label`` is -1 for a value.
-    """
+    """One step of recursive least squares with forgetting (Haykin 2002, table 9.1); label -1 is a value."""
     size = phi.shape[0]
     for j in range(size):
         gain[j] = 0.0
@@ -142,35 +105,51 @@ def recursive_learn(
             for i in range(size):
                 gain[i] += row[i] * x
     total = gamma / weight + dot(phi, gain)
-    trace = 0.0
-    for j in range(size):
-        trace += inverse[j, j]
-    keep = 1.0 / gamma if trace < most else 1.0
     for c in range(k):
         truth = value if label < 0 else (1.0 if c == label else 0.0)
         step = (truth - scores[c]) / total
         row = solution[c]
         for j in range(size):
             row[j] += step * gain[j]
+    scale, grown = 1.0 / total, 1.0 / gamma
     for j in range(size):
-        x = gain[j] / total
-        row = inverse[j]
+        x, row = gain[j], inverse[j]
         for i in range(size):
-            row[i] = (row[i] - x * gain[i]) * keep
+            row[i] = (
+                row[i] - x * gain[i] * scale
+            ) * grown  # in this order it stays symmetric to the last bit
 
 
 @compiled
-def _mapped(
-    row: Any, numeric: Any, coded: Any, slots: int, ones: Any, scale: Any, frequencies: Any, phases: Any,
-    numbers: Any, inputs: Any, phi: Any,
-) -> None:  # fmt: skip
+def recursive_penalty(at: int, amount: float, inverse: Any, solution: Any, gain: Any) -> None:
+    """Learn that coefficient ``at`` is 0, with a weight: what forgetting took from the penalty.
+
+    Without it the inverse would grow where no row brings anything new (Gunnarsson 1996, section 4).
+    """
+    size = gain.shape[0]
+    for j in range(size):
+        gain[j] = inverse[at, j]
+    total = 1.0 / amount + gain[at]
+    for c in range(solution.shape[0]):
+        step = solution[c, at] / total
+        row = solution[c]
+        for j in range(size):
+            row[j] -= step * gain[j]
+    scale = 1.0 / total
+    for j in range(size):
+        x, row = gain[j], inverse[j]
+        for i in range(size):
+            row[i] -= x * gain[i] * scale
+
+
+@compiled
+def _mapped(row: Any, scale: Any, how: Any, inputs: Any, phi: Any) -> None:
+    numeric, coded, slots, ones, frequencies, phases, numbers = how
     spread(row, numeric, coded, slots, ones, inputs)
     n = numeric.shape[0]
     for j in range(n):
         if row[numeric[j]] != row[numeric[j]]:
-            inputs[j] = np.nan
-        else:
-            inputs[j] = row[numeric[j]]
+            inputs[j] = np.nan  # a missing number is the mean here
     scale_row(scale, inputs[:n], numbers[CLIP], inputs[:n])
     features(inputs, frequencies, phases, numbers, phi)
 
@@ -182,15 +161,9 @@ def recursive_rows(
     targets: Any,
     weights: Any,
     values: bool,
-    numeric: Any,
-    coded: Any,
-    slots: int,
-    ones: Any,
+    how: Any,
     scale: Any,
     target: Any,
-    frequencies: Any,
-    phases: Any,
-    numbers: Any,
     inverse: Any,
     solution: Any,
     link: Any,
@@ -201,13 +174,13 @@ def recursive_rows(
 
     ``link`` (2,) is the factor of the scores before the softmax, and its gradients' squares.
     """
-    size, n = phases.shape[0] + frequencies.shape[0] + 1, numeric.shape[0]
-    inputs, phi, gain = np.empty(frequencies.shape[0]), np.empty(size), np.empty(size)
+    numeric, numbers, size, n = how[0], how[6], inverse.shape[0], how[0].shape[0]
+    inputs, phi, gain = np.empty(how[4].shape[0]), np.empty(size), np.empty(size)
     scores, raw, value = np.empty(solution.shape[0]), np.empty(n), np.empty(1)
-    most = 4.0 * size / numbers[ALPHA]
+    missing = size * (1.0 - numbers[GAMMA]) * numbers[ALPHA]
     for i in range(asked.shape[0]):
         if answers.shape[0] and counts[LEARNED] > 0:
-            _mapped(asked[i], numeric, coded, slots, ones, scale, frequencies, phases, numbers, inputs, phi)
+            _mapped(asked[i], scale, how, inputs, phi)
             k = 1 if values else counts[SEEN]
             recursive_answer(phi, solution, k, scores)
             if values:
@@ -233,14 +206,14 @@ def recursive_rows(
         for j in range(n):
             raw[j] = rows[i, numeric[j]]
         scale_learn(scale, raw, numbers[MEMORY], numbers[CLIP])
-        _mapped(rows[i], numeric, coded, slots, ones, scale, frequencies, phases, numbers, inputs, phi)
+        _mapped(rows[i], scale, how, inputs, phi)
         k = 1 if values else counts[SEEN]
         recursive_answer(phi, solution, k, scores)
         if not values:
             _learn_link(link, scores, k, label, gain)
-        recursive_learn(
-            phi, label, truth, weights[i], k, inverse, solution, numbers[GAMMA], most, scores, gain
-        )
+        recursive_learn(phi, label, truth, weights[i], k, inverse, solution, numbers[GAMMA], scores, gain)
+        if missing > 0.0:
+            recursive_penalty(counts[LEARNED] % size, missing, inverse, solution, gain)
 
 
 @compiled

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections import deque
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -58,6 +61,34 @@ def size(state: Any) -> int:
     if isinstance(state, np.ndarray):
         return state.nbytes
     return len(state) if isinstance(state, bytes | str) else 8
+
+
+def held(thing: Any) -> int:
+    """Bytes that an object and its class hold, about: arrays, containers, attributes, and what is in them."""
+    seen: dict[int, Any] = {}  # with the objects, lest an address be used twice
+    waiting: list[Any] = [thing]
+    waiting += [value for kind in type(thing).__mro__[:-1] for value in vars(kind).values()]
+    total = 0
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen or isinstance(part, type | ModuleType | FunctionType | BuiltinFunctionType):
+            continue
+        seen[id(part)] = part
+        if isinstance(part, np.ndarray):
+            total += part.nbytes
+            waiting += [] if part.base is None else [part.base]
+            waiting += part.ravel().tolist() if part.dtype == object else []
+            continue
+        total += sys.getsizeof(part)
+        if isinstance(part, dict):
+            waiting += [*part.keys(), *part.values()]
+        elif isinstance(part, list | tuple | set | frozenset | deque):
+            waiting += list(part)
+        waiting += list(getattr(part, "__dict__", {}).values())
+        for slots in (getattr(kind, "__slots__", ()) for kind in type(part).__mro__):
+            names = (slots,) if isinstance(slots, str) else slots
+            waiting += [getattr(part, name) for name in names if hasattr(part, name)]
+    return total
 
 
 def spoil(state: Any) -> None:
