@@ -49,7 +49,7 @@ class LearnerSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str = "window"
+    name: str = "blend"
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ _SPEC: dict[str, Any] = {
     "name": "spam",
     "target": "label",
     "features": {"length": "numeric", "sender": "categorical"},
-    "learner": {"name": "window"},
+    "learner": {"name": "blend"},
     "threshold": 0.9,
     "label_horizon": "2h",
 }
@@ -61,7 +61,7 @@ class ModelAnswer(BaseModel):
                 "metric": "accuracy",
                 "threshold": 0.9,
                 "scores": {"state": "healthy", "rows": 9200, "matured": 8700},
-                "learner": {"name": "window"},
+                "learner": {"name": "blend"},
                 "log": {"seq": 18211, "rows": 9200, "labels": 8993, "parked": 2, "examples": 0},
                 "cursor": 18211,
                 "spec": _SPEC,

@@ -207,8 +207,15 @@ class Runtime:
             predictor = Baseline(self._majority(spec.name))
         else:
             predictor = Predictor.from_bundle(self._parts.artifacts.get(digest))
+            self._warm(predictor)
             predictor.self_test()
         return Served(spec, Schema.from_spec(spec), champion, version, predictor)
+
+    def _warm(self, predictor: Predictor) -> None:
+        try:
+            predictor.warm()
+        except Exception as error:  # it answers all the same; the self-test is what decides
+            logger.debug("{}: its learner is not warmed: {}", predictor.spec.name, error)
 
     def _load_older(self, model: str, champion: Champion, spec: ModelSpec | None) -> None:
         """With nothing loaded yet, the nearest ancestor that loads answers: no request fails for this."""

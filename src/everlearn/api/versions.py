@@ -26,7 +26,7 @@ class VersionAnswer(BaseModel):
             "example": {
                 "number": 3,
                 "parent": 2,
-                "learner": "window",
+                "learner": "blend",
                 "parameters": {"size": 5000},
                 "learned_from": 1201,
                 "learned_through": 9950,

@@ -26,7 +26,7 @@ def init(
     target: Target,
     name: Annotated[str | None, typer.Option("--name", help="Name of the model [the file's].")] = None,
     out: Annotated[Path, typer.Option("--out", help="Where to write the spec.")] = Path("spec.yaml"),
-    learner: Annotated[str, typer.Option("--learner", help="See 'everlearn learners'.")] = "window",
+    learner: Annotated[str, typer.Option("--learner", help="See 'everlearn learners'.")] = "blend",
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     as_json: Json = False,
 ) -> None:

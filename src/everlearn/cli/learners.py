@@ -67,7 +67,7 @@ def _figures(item: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _text(item: Mapping[str, Any]) -> str:
-    return item.get("missing") or item["good_for"] or item["summary"]
+    return str(item.get("missing") or item["good_for"] or item["summary"])
 
 
 def _show_one(item: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ def replay(
     time: Annotated[
         str | None, typer.Option("--time", help="Column with the time, for a --label-delay in time.")
     ] = None,
-    learner: Annotated[str, typer.Option("--learner", help="Name, or JSON with its parameters.")] = "window",
+    learner: Annotated[str, typer.Option("--learner", help="Name, or JSON with its parameters.")] = "blend",
     update: Annotated[str | None, typer.Option("--update", help="stream or triggered.")] = None,
     policy: Annotated[
         str | None, typer.Option("--policy", help="threshold, never or every, or JSON with its parameters.")

@@ -92,7 +92,7 @@ def replay(
     *,
     target: str,
     label_delay: int | str = 0,
-    learner: str | Mapping[str, Any] = "window",
+    learner: str | Mapping[str, Any] = "blend",
     update: str | None = None,
     policy: str | Mapping[str, Any] | None = None,
     gate: Mapping[str, Any] | None = None,
