@@ -14,8 +14,9 @@ measures again). Rates that are compared are measured in turns in the same run.
 machine     cpu, cores, python
 seed, seeds, peer_seeds, quick, peers     as asked
 streams     {name: rows, features, classes, delay (the natural one), digest,
-            results: [learner, kind (ours, river, capymoa), delay, seeds, accuracy %, accuracy_spread
-            (largest less smallest), kappa_t %, log_loss, new_class_recall % (first 200 of each class that
+            results: [learner, kind (ours, river, capymoa), delay, seeds, accuracy % (late labels: from the
+            first row on which one can be known), accuracy_spread (largest less smallest), accuracy_all %
+            (of all rows), kappa_t %, log_loss, new_class_recall % (first 200 of each class that
             arrives), after_change % (1,000 rows after each), rows_per_second, peak_mb, state_kb, cached],
             skipped: [learner, reason]}
 rates       [stream, learner, peer, ratio (median of stretches in turns on one core), rows_per_second,

@@ -133,6 +133,7 @@ def summed(entry: Entry, stream: Stream, delay: int, runs: list[dict[str, Any]])
         "seeds": len(runs),
         "accuracy": rounded(figures["accuracy"][0]),
         "accuracy_spread": rounded(figures["accuracy"][1]),
+        "accuracy_all": rounded(figures["accuracy_all"][0]),
         "kappa_t": rounded(figures["kappa_t"][0]),
         "log_loss": rounded(figures["log_loss"][0], 4),
         "new_class_recall": rounded(figures["new_class_recall"][0], 1),

@@ -13,17 +13,20 @@ LEAST = 1e-15
 def classification(picks: Any, answers: Any, y: Any, delay: int) -> dict[str, float]:
     """Accuracy %, kappa-T %, and log loss (nats) of ``picks`` (n,) and ``answers`` (n, k) for ``y`` (n,).
 
-    No answer is wrong. Kappa-T compares with the newest label that is known when a row is asked. The log
-    loss counts from the first row on which a label can be known: ``delay + 1``.
+    No answer is wrong. With late labels the accuracy counts from the first row on which a label can be known,
+    ``delay + 1``, as the log loss always does; ``accuracy_all`` counts all rows. Kappa-T compares with the
+    newest label that is known when a row is asked.
     """
-    accuracy, same = float((picks == y).mean()), no_change(y, delay)
-    kappa = (accuracy - same) / (1.0 - same) if same < 1.0 else 0.0
     some = slice(delay + 1, None)
+    whole, same = float((picks == y).mean()), no_change(y, delay)
+    kappa = (whole - same) / (1.0 - same) if same < 1.0 else 0.0
+    accuracy = float((picks[some] == y[some]).mean()) if delay else whole
     chances = answers[some].astype(np.float64)
     total = chances.sum(axis=1)
     truth = chances[np.arange(len(chances)), y[some]] / np.where(total > 0.0, total, 1.0)
     loss = float(-np.log(np.clip(truth, LEAST, 1.0)).mean()) if len(truth) else float("nan")
-    return {"accuracy": 100.0 * accuracy, "kappa_t": 100.0 * kappa, "log_loss": loss}
+    figures = {"accuracy": 100.0 * accuracy, "accuracy_all": 100.0 * whole}
+    return {**figures, "kappa_t": 100.0 * kappa, "log_loss": loss}
 
 
 def no_change(y: Any, delay: int) -> float:

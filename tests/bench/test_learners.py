@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 KEYS = {
+    "ridge",
     "machine",
     "seed",
     "seeds",

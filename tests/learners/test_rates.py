@@ -55,3 +55,14 @@ def test_regression_gives_the_recent_mean():
 def test_needs_a_memory():
     with pytest.raises(InvalidError, match="memories: is empty"):
         build("rates", memories=())
+
+
+def test_rows_of_weight_nothing_are_answered_and_not_learned():
+    y = ["up", "down"] * 20
+    weights = np.tile([1.0, 0.0], 20)
+    learner, other = (build("rates", memories=(5,)) for _ in range(2))
+    answers = learner.test_then_train(np.zeros((40, 1)), y, weights, delay=2)
+    other.learn(np.zeros((20, 1)), ["up"] * 20)
+    assert learner.classes == ["up"]
+    assert answers.shape == (40, 1)
+    assert np.array_equal(learner.predict(np.zeros((1, 1))), other.predict(np.zeros((1, 1))))

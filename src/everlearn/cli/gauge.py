@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 ROWS, WARM, SINGLE = 2_000, 300, 200
-SECONDS = 0.5
+SECONDS = 0.3
 """After about so long a learner is told by what it has done until then."""
 
 

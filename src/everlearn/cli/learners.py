@@ -16,8 +16,10 @@ Speed = Annotated[bool, typer.Option("--speed/--no-speed", help="Measure each on
 def learners(name: Name = None, speed: Speed = True, as_json: Json = False) -> None:
     """List the learners that a spec can name, with their speed on this machine; needs no server."""
     from everlearn.cli.output import show_json
-    from everlearn.learners import names
+    from everlearn.learners import ahead, names
 
+    if speed and not name:
+        ahead.main()  # compiles, and says so, where nothing has been compiled yet
     items = described([name] if name else names(), speed=speed, quiet=as_json)
     if as_json:
         show_json({"items": items})
@@ -38,12 +40,18 @@ def described(names: list[str], *, speed: bool, quiet: bool) -> list[dict[str, A
     with progress("Measuring the learners", quiet=quiet or not speed) as tell:
         for number, name in enumerate(names):
             tell(number, len(names))
-            item = describe(name)
+            item: dict[str, Any] = {"name": name}
+            try:
+                item |= describe(name)
+            except ImportError as error:
+                item["missing"] = str(error)
+                continue
+            finally:
+                items.append(item)
             try:
                 item |= gauge(name) if speed else {}
             except (InvalidError, ImportError) as error:
                 item["missing"] = str(error)
-            items.append(item)
     return items
 
 
@@ -52,7 +60,7 @@ def _show_all(items: list[dict[str, Any]], speed: bool) -> None:
 
     measured = ("rows/s", "row us", "kB") if speed else ()
     rows = [
-        (item["name"], item["prefers"], *(_figures(item) if speed else ()), _text(item)) for item in items
+        (item["name"], item.get("prefers"), *(_figures(item) if speed else ()), _text(item)) for item in items
     ]
     table(("learner", "prefers", *measured, "good for"), rows)
     if speed:
@@ -67,7 +75,7 @@ def _figures(item: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _text(item: Mapping[str, Any]) -> str:
-    return str(item.get("missing") or item["good_for"] or item["summary"])
+    return str(item.get("missing") or item.get("good_for") or item.get("summary", ""))
 
 
 def _show_one(item: Mapping[str, Any]) -> None:
@@ -75,15 +83,16 @@ def _show_one(item: Mapping[str, Any]) -> None:
 
     facts = {
         "learner": item["name"],
-        "summary": item["summary"],
-        "good for": item["good_for"],
-        "cannot": item["cannot"],
-        "prefers": item["prefers"],
+        "summary": item.get("summary"),
+        "good for": item.get("good_for"),
+        "cannot": item.get("cannot"),
+        "prefers": item.get("prefers"),
         "rows a second": item.get("rows_per_second"),
         "one row, us": item.get("predict_us"),
         "state, kB": item.get("state_kb"),
         "missing": item.get("missing"),
     }
     pairs({key: value for key, value in facts.items() if value not in (None, "")})
-    table(("parameter", "default"), [(key, repr(value)) for key, value in item["parameters"].items()])
-    console().print(f"\n{item['text']}")
+    if "parameters" in item:
+        table(("parameter", "default"), [(key, repr(value)) for key, value in item["parameters"].items()])
+        console().print(f"\n{item['text']}")

@@ -23,16 +23,28 @@ class Blend(Streaming):
 
     ``budget`` chooses the pool: ``"fast"``, ``"balanced"``, ``"best"``, or microseconds an example at 8
     features. ``members`` names one of your own instead: ``{label: {"name": …, parameters…}}``.
+    ``rest=False`` keeps members awake that do not help.
 
     Members are judged by what they answered when a row was asked, not by what they would say when its
     label comes, so that with late labels none profits from labels that a caller would not have had.
     For that, ``predict`` remembers the members' answers to the newest 8,192 rows at most until they are
     learned (not in ``state()``); rows that were never asked are judged by fresh answers.
+
+    Over T rows the log loss is at most ``(log 4 + T s / (1 - s)) / r`` more than that of the best of three
+    stacks and a fixed share over all members (rate r = 0.1, share s = 0.001: Herbster and Warmuth 1998).
+    Memory: that of the members, ``5 (M + 12)^2`` numbers for M answers that are mixed, and 16 MB at most
+    for the answers remembered.
+
+    >>> X = np.random.default_rng(0).normal(size=(1000, 2))
+    >>> learner = Blend(budget="fast")
+    >>> learner.learn(X, np.where(X[:, 0] * X[:, 1] > 0, "same", "apart"))
+    >>> [learner.classes[best] for best in learner.predict(np.array([[1.0, 1.0], [1.0, -1.0]])).argmax(axis=1)]
+    ['same', 'apart']
     """
 
     name: ClassVar[str] = "blend"
-    good_for: ClassVar[str] = "any stream, without a setting: it follows whichever of its members, and whichever mix, is best"
-    cannot: ClassVar[str] = "say what one column did; a pool of several costs more time and memory than one learner"
+    good_for: ClassVar[str] = "any stream, without a setting: it follows the best mix of its members"
+    cannot: ClassVar[str] = "say what one column did, or be as cheap as one learner"
     remembers: ClassVar[bool] = True
 
     def __init__(

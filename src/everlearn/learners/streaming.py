@@ -156,6 +156,8 @@ class Streaming:
         """
         if delay < 0:
             raise invalid("delay", f"{delay} is negative: give the rows a label comes late, or 0")
+        if weights is not None and not np.all(np.asarray(weights)):
+            return self._row_by_row(X, y, weights, delay)
         rows, targets, heavy = self._take(X, y, weights)
         n = len(rows)
         answers = self._blank(n)
@@ -172,6 +174,21 @@ class Streaming:
             self._step(rows[start:], rows[known], targets[known], heavy[known], answers[start:])
         self._learn_only(rows, targets, heavy, n - first, n)
         return answers
+
+    def _row_by_row(self, X: FloatArray, y: Labels, weights: Any, delay: int) -> FloatArray:
+        """As :meth:`test_then_train` where some weights are 0: those rows are answered and not learned."""
+        rows, values = as_batch(X, y, self._width, self.task)
+        heavy, answers = as_weights(weights, len(rows)), list[FloatArray]()
+        for i in range(len(rows) + delay):
+            if i < len(rows):
+                answers.append(self.predict(rows[i : i + 1])[0])
+            if i >= delay:
+                due = slice(i - delay, i - delay + 1)
+                self.learn(rows[due], values[due], heavy[due])
+        if self.task == "regression":
+            return np.array(answers)
+        k = len(self._classes)
+        return np.array([np.pad(answer, (0, k - len(answer))) for answer in answers]).reshape(len(rows), k)
 
     def _slow_start(self, delay: int) -> int:
         """How many rows :meth:`test_then_train` must take one by one before its compiled loop can."""
@@ -267,6 +284,10 @@ def room(classes: int) -> int:
 
 
 def _tidied(rows: FloatArray) -> FloatArray:
-    """Rows in C order, with NaN for what is too large to be a value."""
-    rows = np.ascontiguousarray(rows)
+    """Rows in C order, with NaN for what is too large to be a value.
+
+    A loop would be compiled anew for rows in another order, or that are read-only or not aligned.
+    """
+    if not rows.flags.carray:
+        rows = np.require(rows, requirements=["C", "A", "W"])
     return rows if tidy(rows, LARGEST) else np.where(np.abs(rows) < LARGEST, rows, np.nan)
