@@ -32,8 +32,12 @@ RATED = [Entry("river", "arf10"), Entry("capymoa", "arf30")]
 QUICK_ROWS = 800
 
 
+BROUGHT_IN = ("river", "sklearn")
+"""Learners that are models of other libraries: as fast, and as large, as those are."""
+
+
 def ours(quick: bool, task: str = "classification") -> list[Entry]:
-    """Every learner of everlearn that can be built without a setting, and the blend with each budget."""
+    """Every learner of our own that can be built without a setting, and the blend with each budget."""
     from everlearn import learners
 
     found = [
@@ -44,6 +48,8 @@ def ours(quick: bool, task: str = "classification") -> list[Entry]:
     if quick:
         return [found[0], found[1], Entry("ours", "linear")]
     for name in learners.names():
+        if name in BROUGHT_IN:
+            continue
         try:
             learners.build(name, task=task)
         except Exception:

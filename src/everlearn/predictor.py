@@ -26,6 +26,7 @@ import numpy as np
 from everlearn import __version__, learners
 from everlearn.errors import EverlearnError, Fault, IntegrityError, InvalidError, SpecError
 from everlearn.features.encoder import Encoder
+from everlearn.learners import ahead
 from everlearn.learners.contract import Learner
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import Bundle, FloatArray, Output, Row, Scalar
@@ -107,6 +108,11 @@ class Predictor:
         if self.spec.task == "regression":
             return [Output(value if math.isfinite(value) else None) for value in answers.tolist()]
         return _classified(answers, self.learner.classes)
+
+    def warm(self) -> None:
+        """Load what its learner has compiled, once a process, so that no request waits for it."""
+        named, columns = self.spec.learner, self.encoder.categorical
+        ahead.ready(named.name, self.spec.task, categorical=bool(columns), parameters=named.parameters)
 
     def copy(self) -> Predictor:
         """A predictor of its own that has learned the same."""

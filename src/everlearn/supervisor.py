@@ -29,6 +29,10 @@ from everlearn.running import DataLock, bind, forget_server, is_ready, record_se
 from everlearn.wiring import Installation
 
 LISTEN_FD = "EVERLEARN_LISTEN_FD"
+COMPILER = (
+    "from everlearn.processes import die_with_parent; from everlearn.learners.ahead import main;"
+    "die_with_parent(); main()"
+)
 POLL_SECONDS = 0.1
 STOP_SECONDS = 4.0
 READY_SECONDS = 120.0
@@ -145,9 +149,9 @@ class Supervisor:
             self._url = url_of(listener)
             self._announce(key if is_new else None)
             self._installation.migrate()
-            self._compile()
             stop_on_signals(self.stop)
             signal.signal(signal.SIGHUP, lambda *_: self.stop())
+            self._compile()
             with self._output() as output:
                 self._children = self._family(listener, output)
                 try:
@@ -162,11 +166,25 @@ class Supervisor:
 
         If that fails, each process compiles what it uses itself.
         """
-        if ahead.needed():
-            self._say("compiling", "compiling the learners, only this once (two or three minutes) ...")
-            subprocess.run([sys.executable, "-m", ahead.__name__], stdout=subprocess.DEVNULL, check=False)  # noqa: S603
+        if not ahead.needed():
+            return
+        self._say("compiling", "compiling the learners, only this once (two or three minutes) ...")
+        quiet = (
+            None if sys.stderr.isatty() else subprocess.DEVNULL
+        )  # it has been said; a terminal sees progress
+        environment = {**os.environ, PARENT: str(os.getpid())}
+        compiler = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-c", COMPILER], env=environment, stderr=quiet, process_group=0
+        )
+        while compiler.poll() is None and not self._stop.wait(POLL_SECONDS):
+            pass
+        if self._stop.is_set():
+            compiler.terminate()
+            compiler.wait()
 
     def _keep_running(self, started: float, key: str) -> None:
+        if self._stop.is_set():
+            return
         for child in self._children:
             child.start()
         self._await_ready()

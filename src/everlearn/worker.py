@@ -25,6 +25,7 @@ from everlearn.errors import EverlearnError, FencedError, NotFoundError
 from everlearn.loop import drive
 from everlearn.mending import try_to_mend
 from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Models, Versions
+from everlearn.predictor import Predictor
 from everlearn.processes import die_with_parent, identity, is_dead, stop_on_signals
 from everlearn.types import Job, JobState
 from everlearn.wiring import model_names
@@ -261,6 +262,14 @@ class JobRunner:
         for model, champion in self._parts.versions.champions().items():
             try_to_mend(model, champion.version, self._parts)
 
+    def warm(self) -> None:
+        """Load what the learners of the models there are have compiled."""
+        for model in model_names(self._parts.models):
+            try:
+                Predictor.new(self._parts.models.get(model)).warm()
+            except EverlearnError as error:  # a learner that is not installed here; a model just deleted
+                logger.debug("{}: its learner is not warmed: {}", model, error)
+
     def adopt_orphans(self) -> int:
         """Give back the jobs of dead workers of this host without waiting for their leases to run out."""
         found = 0
@@ -327,6 +336,7 @@ class Worker:
                 if not looked_at_champions:
                     self.runner.mend_champions()
                     looked_at_champions = True
+                    self.runner.warm()
                 if time.monotonic() >= next_look:
                     self.runner.adopt_orphans()
                     next_look = time.monotonic() + 5.0

@@ -2,9 +2,11 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,10 +15,18 @@ from hypothesis import strategies as st
 
 from everlearn.errors import IntegrityError, InvalidError
 from everlearn.learners import build, skops_files
+from everlearn.learners.checks import check_learner
 from everlearn.learners.recent import Recent
 from everlearn.learners.states import same, stored
 
 QUICK = {"max_iter": 5}
+LIGHT = {
+    "size": 200,
+    "estimator": "lightgbm",
+    "adapt": False,
+    "estimator_parameters": {"num_iterations": 40, "min_data_in_leaf": 5},
+}
+WARM = {**LIGHT, "warm": 2, "refit_every": 20, "half_life": 100}
 
 
 def stream(n=300, seed=0):
@@ -140,6 +150,191 @@ def test_a_value_that_the_estimator_refuses_is_an_invalid_input():
     learner.learn(X, y)
     with pytest.raises(InvalidError, match="max_iter"):
         learner.predict(X)
+
+
+@pytest.mark.parametrize(("name", "check"), list(check_learner(partial(build, "window", **LIGHT))))
+def test_with_lightgbm_it_keeps_the_contract(name, check):
+    pytest.importorskip("lightgbm")
+    check()
+
+
+@pytest.mark.parametrize(("name", "check"), list(check_learner(partial(build, "window", **WARM))))
+def test_warm_with_fading_weights_it_keeps_the_contract(name, check):
+    pytest.importorskip("lightgbm")
+    check()
+
+
+def test_without_lightgbm_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(InvalidError, match=r"pip install 'everlearn\[lightgbm\]'"):
+        build("window", estimator="lightgbm")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"estimator_parameters": {"output_model": "x"}}, "output_model: is not for LightGBM"),
+        ({"estimator_parameters": {"objective": "binary"}}, "objective: is 'binary': use"),
+        ({"warm": -1}, "warm: -1 is not a whole number"),
+        ({"half_life": 0}, "half_life: 0 is not a finite number above 0"),
+    ],
+)
+def test_lightgbm_refuses_what_cannot_be_set(more, message):
+    pytest.importorskip("lightgbm")
+    with pytest.raises(InvalidError, match=message):
+        build("window", **{**LIGHT, **more})
+
+
+def test_a_value_that_lightgbm_refuses_is_an_invalid_input():
+    pytest.importorskip("lightgbm")
+    X, y = stream()
+    learner = build("window", estimator="lightgbm", estimator_parameters={"num_leaves": -3})
+    learner.learn(X, y)
+    with pytest.raises(InvalidError, match="num_leaves"):
+        learner.predict(X)
+
+
+DAMAGED = {
+    "empty": lambda text: b"",
+    "cut": lambda text: text[: len(text) // 2],
+    "cut at the end": lambda text: text[:-30],
+    "not text": lambda text: b"\xff" + text,
+    "other width": lambda text: text.replace(b"max_feature_idx=2", b"max_feature_idx=9"),
+    "other classes": lambda text: text.replace(b"num_class=1", b"num_class=3"),
+    "a leaf more": lambda text: text.replace(b"num_leaves=", b"num_leaves=1", 1),
+    "no such column": lambda text: text.replace(b"split_feature=", b"split_feature=7", 1),
+    "no such child": lambda text: text.replace(b"left_child=", b"left_child=7", 1),
+    "a loop": lambda text: resized(text, rb"right_child=\S+", b"right_child=0"),
+    "no such categories": lambda text: resized(text, rb"decision_type=\d+", b"decision_type=1"),
+    "not finite": lambda text: resized(text, rb"leaf_value=\S+", b"leaf_value=nan"),
+    "something more": lambda text: text + b"pandas_categorical:null\n",
+}
+
+
+def resized(text, pattern, value):
+    """The text with the first match in the first tree changed, and the header saying how long that is now."""
+    start = text.index(b"Tree=0")
+    match, size = re.search(pattern, text[start:]), re.search(rb"tree_sizes=(\d+)", text)
+    changed = text[: start + match.start()] + value + text[start + match.end() :]
+    longer = int(size[1]) + len(value) - len(match[0])
+    return changed[: size.start()] + b"tree_sizes=%d" % longer + changed[size.end() :]
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_damaged_lightgbm_trees_are_refused(what):
+    pytest.importorskip("lightgbm")
+    X, y = stream()
+    learner = build("window", **LIGHT)
+    learner.learn(X, y)
+    state = learner.state()
+    whole = state["estimator.lightgbm"]
+    damaged = DAMAGED[what](whole)
+    assert damaged != whole
+    with pytest.raises(IntegrityError):
+        build("window", **LIGHT).restore({**state, "estimator.lightgbm": damaged})
+
+
+def test_lightgbm_tells_many_classes_apart_and_takes_a_new_one():
+    pytest.importorskip("lightgbm")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 2))
+    y = np.floor(np.clip(2 * X[:, 0] + 3, 0, 5.9)).astype(int)
+    y[:400] = np.minimum(y[:400], 4)
+    learner = build("window", **{**LIGHT, "warm": 5, "refit_every": 50, "size": 400})
+    learner.learn(X[:400], y[:400])
+    learner.predict(X)
+    learner.learn(X[400:], y[400:])
+    said = np.array(learner.classes)[learner.predict(X[400:]).argmax(axis=1)]
+    assert (said == y[400:]).mean() > 0.9
+
+
+def test_newer_rows_weigh_more_by_half_lives():
+    X = np.zeros((100, 1))
+    learner = build("window", half_life=10, estimator="logistic")
+    learner.learn(X, ["old"] * 90 + ["new"] * 10)
+    weights = 0.5 ** (np.arange(99, -1, -1) / 10)
+    expected = weights[:90].sum() / weights.sum()
+    # A column that tells nothing leaves the intercept, which is not regularised: the weighted share.
+    assert learner.predict(X[:1])[0, 0] == pytest.approx(expected, abs=1e-4)
+    plain = build("window", estimator="logistic", adapt=False)
+    plain.learn(X, ["old"] * 90 + ["new"] * 10)
+    assert plain.predict(X[:1])[0, 0] == pytest.approx(0.9, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        ("lightgbm", {"num_iterations": 20}),
+        ("random_forest", {"n_estimators": 20}),
+        ("gradient_boosting", {"max_iter": 10}),
+        ("sklearn.naive_bayes:GaussianNB", {}),
+        ("logistic", {}),
+    ],
+)
+def test_with_a_half_life_it_follows_a_turn_sooner(estimator, parameters):
+    if estimator == "lightgbm":
+        pytest.importorskip("lightgbm")
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(600, 2))
+    y = (X[:, 0] > 0) != (np.arange(600) >= 400)
+    late = rng.normal(size=(200, 2))
+    right = {}
+    for half_life in (None, 30):
+        learner = build(
+            "window", estimator=estimator, adapt=False, half_life=half_life, estimator_parameters=parameters
+        )
+        learner.learn(X, y)
+        right[half_life] = np.mean(
+            learner.predict(late).argmax(axis=1) == (learner.classes.index(True) ^ (late[:, 0] > 0))
+        )
+    assert right[30] > 0.9 > right[None]
+
+
+def test_an_estimator_that_cannot_weigh_rows_has_no_half_life():
+    with pytest.raises(InvalidError, match="half_life"):
+        build("window", estimator="sklearn.neighbors:KNeighborsClassifier", half_life=100)
+
+
+def test_boosting_of_scikit_learn_cannot_go_on_from_a_fit():
+    with pytest.raises(InvalidError, match="warm: gradient_boosting cannot go on"):
+        build("window", warm=3)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "many"), [("lightgbm", "num_iterations"), ("random_forest", "n_estimators")]
+)
+def test_a_warm_fit_adds_ten_trees_up_to_the_next_from_scratch(estimator, many):
+    if estimator == "lightgbm":
+        pytest.importorskip("lightgbm")
+    X, y = stream(600)
+    learner = build(
+        "window",
+        estimator=estimator,
+        size=200,
+        adapt=False,
+        refit_every=100,
+        warm=2,
+        estimator_parameters={many: 15},
+    )
+    counts = []
+    for start in range(0, 600, 100):
+        learner.learn(X[start : start + 100], y[start : start + 100])
+        learner.predict(X[:1])
+        fitted = learner._fit.estimator
+        counts.append(fitted.trees.num_trees() if estimator == "lightgbm" else len(fitted.estimators_))
+    assert counts == [15, 25, 35, 15, 25, 35]
+
+
+def test_a_warm_forest_that_was_not_asked_in_between_is_the_same():
+    X, y = stream(500)
+    make = {"estimator": "random_forest", "size": 200, "refit_every": 50, "warm": 3}
+    make["estimator_parameters"] = {"n_estimators": 5}
+    asked, quiet = build("window", **make), build("window", **make)
+    for start in range(0, 500, 25):
+        asked.learn(X[start : start + 25], y[start : start + 25])
+        asked.predict(X[:5])
+    quiet.learn(X, y)
+    assert same(asked.state(), quiet.state())
 
 
 PROGRAM = """

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-ROWS, WARM, SINGLE = 2_000, 300, 200
-SECONDS = 0.3
+ROWS, WARM, SINGLE = 2_000, 200, 100
+SECONDS = 0.2
 """After about so long a learner is told by what it has done until then."""
 
 

@@ -31,8 +31,11 @@ _BUILT_IN = {
     "additive": "everlearn.learners.additive:Additive",
     "ridge": "everlearn.learners.ridge:Ridge",
     "knn": "everlearn.learners.knn:Knn",
+    "forest": "everlearn.learners.forest:Forest",
     "patches": "everlearn.learners.patches:Patches",
     "rates": "everlearn.learners.rates:Rates",
+    "river": "everlearn.learners.river_models:RiverModel",
+    "sklearn": "everlearn.learners.sklearn_models:PartialFit",
     "majority": "everlearn.learners.majority:Majority",
     "persistence": "everlearn.learners.persistence:Persistence",
 }

@@ -38,7 +38,8 @@ class Blend(Streaming):
     >>> X = np.random.default_rng(0).normal(size=(1000, 2))
     >>> learner = Blend(budget="fast")
     >>> learner.learn(X, np.where(X[:, 0] * X[:, 1] > 0, "same", "apart"))
-    >>> [learner.classes[best] for best in learner.predict(np.array([[1.0, 1.0], [1.0, -1.0]])).argmax(axis=1)]
+    >>> best = learner.predict(np.array([[1.0, 1.0], [1.0, -1.0]])).argmax(axis=1)
+    >>> [learner.classes[number] for number in best]
     ['same', 'apart']
     """
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from everlearn.learners.fitting import few_valued, iterations, one_thread, quietly
 from everlearn.learners.inputs import invalid
+from everlearn.learners.lightgbm_models import BoosterRecipe
 from everlearn.types import FloatArray, Task
 
 _TABLE: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
@@ -41,7 +42,6 @@ _TABLE: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "ridge": ("", "sklearn.linear_model:Ridge", {}),
 }
 _PATH = re.compile(r"sklearn(\.[a-z][a-z_0-9]*)+:[A-Z][A-Za-z0-9]*")
-_MOST_CODES = 250  # histogram trees take at most 255 categories a column
 
 
 class Recipe:
@@ -74,27 +74,75 @@ class Recipe:
         except TypeError as error:
             raise invalid("estimator", f"cannot be built: {error}") from None
 
-    def fit(self, X: FloatArray, y: Any, categorical: Sequence[int]) -> Any:
-        """A fitted estimator, or a fitted pipeline around one that cannot take missing values."""
+    @property
+    def takes_weights(self) -> bool:
+        """Whether rows can weigh more or less in a fit."""
+        from sklearn.utils.validation import has_fit_parameter
+
+        return bool(has_fit_parameter(self._class, "sample_weight"))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a fit can be begun from another on other rows: forests, whose trees are grown one by one.
+
+        scikit-learn's boosting is not one of them: it goes on with the bins of the rows that it began with.
+        """
+        return {"warm_start", "n_estimators", "bootstrap"} <= set(self._class._get_param_names())
+
+    def fit(
+        self,
+        X: FloatArray,
+        y: Any,
+        categorical: Sequence[int],
+        weights: FloatArray | None = None,
+        begun: Any = None,
+        more: int = 0,
+    ) -> Any:
+        """A fitted estimator, or a fitted pipeline around one that cannot take missing values.
+
+        ``weights`` (n,) are the rows' weights. With ``begun``, a fitted forest, a copy of it with ``more``
+        trees grown on these rows.
+        """
+        if begun is not None:
+            if not hasattr(begun, "estimators_"):
+                raise invalid(
+                    "warm", f"a {self._class.__name__} that cannot take gaps cannot go on: leave it 0"
+                )
+            estimator = copy.copy(begun)  # the trees themselves never change
+            estimator.estimators_ = list(begun.estimators_)
+            estimator.set_params(warm_start=True, n_estimators=begun.n_estimators + more)
+            return self._fit(estimator, X, y, weights)
         estimator = self.make()
         if self._bounded:
             # One tree a class is grown in every iteration: many classes make do with fewer.
-            estimator.set_params(max_iter=_iterations(y))
+            estimator.set_params(max_iter=iterations(y))
         if "categorical_features" in estimator.get_params(deep=False):
-            estimator.set_params(categorical_features=_few_valued(X, categorical) or None)
+            estimator.set_params(categorical_features=few_valued(X, categorical) or None)
             X = _without_empty_columns(X)
         elif not estimator.__sklearn_tags__().input_tags.allow_nan:
             estimator = _pipeline(estimator, X.shape[1], categorical)
+        return self._fit(estimator, X, y, weights)
+
+    def _fit(self, estimator: Any, X: FloatArray, y: Any, weights: FloatArray | None) -> Any:
+        given = {} if weights is None else {_weights_of(estimator): weights}
         try:
-            with _quietly(), one_thread():
-                return estimator.fit(X, y)
+            with quietly(), one_thread():
+                return estimator.fit(X, y, **given)
         except (TypeError, ValueError) as error:
             raise invalid("estimator", f"{type(estimator).__name__} could not be fitted: {error}") from error
 
 
-def _iterations(y: Any) -> int:
-    """Boosting iterations: 100 for up to ten classes, 1,000 trees in all for more, but at least 20."""
-    return max(20, min(100, 1000 // len(np.unique(y))))
+def _weights_of(estimator: Any) -> str:
+    """What an estimator, or a pipeline whose last step it is, calls the weights of rows."""
+    steps = getattr(estimator, "steps", None)
+    return "sample_weight" if steps is None else f"{steps[-1][0]}__sample_weight"
+
+
+def recipe(estimator: str, parameters: Mapping[str, Any], *, task: Task, seed: int) -> Recipe | BoosterRecipe:
+    """How to make an estimator by name: one of scikit-learn, or LightGBM's."""
+    if estimator == "lightgbm":
+        return BoosterRecipe(parameters, task=task, seed=seed)
+    return Recipe(estimator, parameters, task=task, seed=seed)
 
 
 def _find(estimator: str, task: Task) -> tuple[str, Mapping[str, Any]]:
@@ -104,7 +152,7 @@ def _find(estimator: str, task: Task) -> tuple[str, Mapping[str, Any]]:
     if path:
         return path, _TABLE[estimator][2]
     if not isinstance(estimator, str) or not _PATH.fullmatch(estimator):
-        names = ", ".join(name for name, path in known.items() if path)
+        names = ", ".join([*(name for name, path in known.items() if path), "lightgbm"])
         raise invalid(
             "estimator", f"{estimator!r} is no {task} estimator: use {names}, or 'sklearn.module:Class'"
         )
@@ -131,12 +179,6 @@ def _import(path: str, task: Task) -> Any:
     return found
 
 
-def _few_valued(X: FloatArray, categorical: Sequence[int]) -> list[int]:
-    """The categorical columns that histogram trees can take; they split the others as numbers."""
-    counts = ((column, len(np.unique(X[np.isfinite(X[:, column]), column]))) for column in categorical)
-    return [column for column, count in counts if 0 < count <= _MOST_CODES]
-
-
 def _without_empty_columns(X: FloatArray) -> FloatArray:
     """Rows with 0 in columns that are missing throughout: histogram trees cannot bin nothing."""
     empty = np.isnan(X).all(axis=0)
@@ -157,23 +199,3 @@ def _pipeline(estimator: Any, width: int, categorical: Sequence[int]) -> Any:
         ("codes", codes, list(categorical)),
     ]
     return make_pipeline(ColumnTransformer([part for part in parts if part[2]]), estimator)
-
-
-def _quietly() -> AbstractContextManager[Any]:
-    """Without warnings (a solver that has not converged is what the gate is for)."""
-    import warnings
-
-    return warnings.catch_warnings(action="ignore")
-
-
-def one_thread() -> AbstractContextManager[Any]:
-    """With one OpenMP thread: waiting threads cost a hundredfold when processes share few cores."""
-    limited: AbstractContextManager[Any] = _openmp().limit(limits=1)
-    return limited
-
-
-@functools.cache
-def _openmp() -> Any:
-    import sklearn.ensemble  # noqa: F401  # loads the OpenMP library that is to be limited
-
-    return import_module("threadpoolctl").ThreadpoolController().select(user_api="openmp")

@@ -19,14 +19,20 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def compiled(function: _Function) -> _Function:
     """Decorates a hot loop."""
-    return cast("_Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return _compiled(function)
 
 
 def inlined(function: _Function) -> _Function:
     """Decorates a few lines that a hot loop calls for every number."""
-    return cast(
-        "_Function", numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")(function)
-    )
+    return _compiled(function, inline="always")
+
+
+def _compiled(function: _Function, **options: Any) -> _Function:
+    options |= {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast("_Function", numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # no folder that numba could keep it in: each process compiles for itself
+        return cast("_Function", numba.njit(**options)(function))
 
 
 @compiled

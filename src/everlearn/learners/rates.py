@@ -118,6 +118,7 @@ class Rates(Streaming):
 
 @compiled
 def answer_classes(means: Any, counts: Any, answers: Any) -> None:
+    """Fill ``answers`` (n, memories, k) with the classes' recent frequencies, smoothed."""
     seen = counts[0]
     if seen == 0:
         return

@@ -163,9 +163,12 @@ class Asked:
 
     def grow(self, classes: int, rows: int) -> None:
         """Make room for more rows of so many classes; over the limit the oldest are forgotten."""
-        size, width = self.kept.shape[0], self.kept.shape[2]
+        size, _, width = self.kept.shape
         first, end = self.ends.tolist()
-        needed = min(end - first + rows, self.limit(classes))
+        waiting = end - first + rows
+        if classes <= width and waiting <= size:
+            return
+        needed = min(waiting, self.limit(classes))
         if classes <= width and needed <= size:
             return
         keys, kept, awake, told = self.keys, self.kept, self.awake, self.told

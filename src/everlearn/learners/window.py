@@ -1,50 +1,75 @@
-"""Any scikit-learn estimator, fitted again and again on the newest rows."""
+"""Any scikit-learn estimator, or LightGBM, fitted again and again on the newest rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from everlearn.errors import IntegrityError
-from everlearn.learners import skops_files
+from everlearn.learners import lightgbm_models, skops_files
 from everlearn.learners.contract import Labels, State
-from everlearn.learners.estimators import Recipe, one_thread
-from everlearn.learners.inputs import Classes, as_batch, as_columns, as_rows, as_task, at_least, invalid
+from everlearn.learners.estimators import recipe
+from everlearn.learners.fitting import one_thread
+from everlearn.learners.inputs import (
+    Classes,
+    as_batch,
+    as_columns,
+    as_rows,
+    as_task,
+    at_least,
+    invalid,
+    positive,
+)
+from everlearn.learners.lightgbm_models import Booster, BoosterRecipe
 from everlearn.learners.recent import Recent
 from everlearn.learners.sizing import rows_to_learn
 from everlearn.types import FloatArray, Scalar
 
 _FEWEST = 10  # rows below which frequencies, or the mean, say as much as any estimator
 _LARGEST = 1e38  # single precision, which trees compare in
+_LEAST_WEIGHT = 1e-9  # of the oldest rows: estimators divide by sums of weights
+_MORE = 10  # rounds, or trees, that a warm fit adds
 
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """What was learned as of row ``at``: frequencies (k,) or mean (1,), and the estimator beside them."""
+    """What was learned as of row ``at``: frequencies (k,) or mean (1,), and the estimator beside them.
+
+    ``rows`` are how many of the newest rows it was learned from.
+    """
 
     at: int
     prior: FloatArray
     estimator: Any = None
     file: bytes | None = None
+    rows: int = 0
 
 
 class Window:
     """An estimator on the newest ``size`` rows, by default gradient-boosted trees.
 
     ``estimator`` is ``"gradient_boosting"``, ``"random_forest"``, ``"extra_trees"``, ``"logistic"``
-    (classification), ``"ridge"`` (regression) or a path such as ``"sklearn.svm:SVC"``;
-    ``estimator_parameters`` go to it. Estimators that cannot take missing values get means for them,
-    scaled columns, and one-hot columns for category codes.
+    (classification), ``"ridge"`` (regression), ``"lightgbm"`` (an extra), or a path such as
+    ``"sklearn.svm:SVC"``; ``estimator_parameters`` go to it. Estimators that cannot take missing values
+    get means for them, scaled columns, and one-hot columns for category codes.
 
     With ``adapt`` it learns from as many of the newest rows as predict the very newest best: all of the
     window, or 1/2, 1/4 or 1/8 of it (see :mod:`everlearn.learners.sizing`).
 
+    With ``half_life`` a row that is so many rows old weighs half of the newest one.
+
+    With ``warm`` so many fits after each fit from scratch go on from the one before with 10 more trees,
+    grown on the newest rows; then one is from scratch again, as also when the window's classes change. For
+    LightGBM and forests. Trees of left rows stay until then, so it follows drift later; and it saves time
+    only where every fit is asked for: one that was skipped is made up for, so that what it answers depends
+    on its rows alone.
+
     It is fitted as of the newest multiple of ``refit_every`` rows (before the first, as of the newest
-    power of two), when it is first asked. Memory: ``size + refit_every`` rows and the estimator. With
-    ``keep_window=False`` the state answers, but cannot go on learning.
+    power of two), when it is first asked. Memory: ``size + (warm + 1) refit_every`` rows and the
+    estimator. With ``keep_window=False`` the state answers, but cannot go on learning.
 
     >>> import numpy as np
     >>> X = np.arange(200.0)[:, None]
@@ -71,6 +96,8 @@ class Window:
         estimator: str = "gradient_boosting",
         estimator_parameters: Mapping[str, Any] | None = None,
         adapt: bool = True,
+        half_life: float | None = None,
+        warm: int = 0,
         refit_every: int = 1,
         keep_window: bool = True,
         max_classes: int = 1000,
@@ -82,7 +109,15 @@ class Window:
         self.adapt = bool(adapt)
         self.refit_every = at_least("refit_every", refit_every, 1)
         self.keep_window = keep_window
-        self._recipe = Recipe(estimator, estimator_parameters or {}, task=self.task, seed=seed)
+        self._recipe = recipe(estimator, estimator_parameters or {}, task=self.task, seed=seed)
+        self.half_life = None if half_life is None else positive("half_life", half_life)
+        if self.half_life is not None and not self._recipe.takes_weights:
+            raise invalid("half_life", f"{estimator} cannot weigh rows: leave half_life out")
+        self.warm = at_least("warm", warm, 0)
+        if self.warm and not self._recipe.goes_on:
+            raise invalid(
+                "warm", f"{estimator} cannot go on from a fit to other rows: use lightgbm or a forest"
+            )
         self._classes = Classes(max_classes)
         self._recent: Recent | None = None
         self._closed = False
@@ -102,6 +137,10 @@ class Window:
     def _width(self) -> int | None:
         return None if self._recent is None else self._recent.width
 
+    @property
+    def _limit(self) -> int:
+        return self.size + (self.warm + 1) * self.refit_every
+
     def learn(self, X: FloatArray, y: Labels) -> None:
         """Take the rows into the window; fitting waits until an answer is wanted."""
         rows, values = as_batch(X, y, self._width, self.task)
@@ -115,7 +154,7 @@ class Window:
         if self.task == "classification":
             values = self._classes.learn(values)
         if self._recent is None:
-            self._recent = Recent(rows.shape[1], self.size + self.refit_every)
+            self._recent = Recent(rows.shape[1], self._limit)
         self._recent.append(rows, np.array(values, dtype=np.float64))
 
     def _due(self, learned: int) -> int:
@@ -129,14 +168,33 @@ class Window:
         recent = self._recent
         if recent is None:
             return None
-        due = self._due(recent.learned)
-        if self._fit.at != due:
-            X, y = recent.window(due, self.size)
-            rows = (
-                rows_to_learn(len(y), lambda *slices: self._losses(X, y, *slices)) if self.adapt else len(y)
-            )
-            self._fit = self._fit_rows(X[len(y) - rows :], y[len(y) - rows :], due)
+        for at in self._to_make(self._due(recent.learned)):
+            X, y = recent.window(at, self.size)
+            self._fit = self._fit_on(X, y, at, goes_on=at in self._chain(at)[1:])
         return self._fit
+
+    def _chain(self, due: int) -> list[int]:
+        """As of which rows fits are made, up to the one that is due: from scratch, then going on from it."""
+        step = self.refit_every
+        if due < step:
+            return [due]
+        since = (due // step - 1) % (self.warm + 1)
+        return list(range(due - since * step, due + 1, step))
+
+    def _to_make(self, due: int) -> list[int]:
+        """Those of the fits up to the due one that are not there yet."""
+        chain = self._chain(due)
+        return chain[chain.index(self._fit.at) + 1 :] if self._fit.at in chain else chain
+
+    def _fit_on(self, X: FloatArray, y: FloatArray, at: int, *, goes_on: bool) -> _Fit:
+        """A fit on a window, going on from the last one if it is to and can."""
+        if goes_on and self._fit.estimator is not None:
+            rows = min(self._fit.rows, len(y))
+            X, y = X[len(y) - rows :], y[len(y) - rows :]
+            if self.task == "regression" or np.array_equal(self._fit.estimator.classes_, np.unique(y)):
+                return self._fit_rows(X, y, at, self._fit.estimator)
+        rows = rows_to_learn(len(y), lambda *slices: self._losses(X, y, *slices)) if self.adapt else len(y)
+        return self._fit_rows(X[len(y) - rows :], y[len(y) - rows :], at)
 
     def _losses(self, X: FloatArray, y: FloatArray, learned: slice, asked: slice) -> FloatArray:
         """The 0/1 loss, or the absolute error, on some rows of what others teach."""
@@ -148,16 +206,18 @@ class Window:
         losses: FloatArray = (answer.argmax(axis=1) != y[asked]).astype(np.float64)
         return losses
 
-    def _fit_rows(self, X: FloatArray, y: FloatArray, at: int) -> _Fit:
+    def _fit_rows(self, X: FloatArray, y: FloatArray, at: int, begun: Any = None) -> _Fit:
+        weights = None if self.half_life is None else _fading(len(y), self.half_life)
         if self.task == "regression":
-            prior, varied = np.array([y.mean()]), True
+            prior, varied = np.array([np.average(y, weights=weights)]), True
         else:
-            prior = np.bincount(y.astype(np.int64), minlength=int(y.max()) + 1) / len(y)
-            varied = bool((prior > 0).sum() > 1)
+            prior = np.bincount(y.astype(np.int64), weights, minlength=int(y.max()) + 1)
+            prior, varied = prior / prior.sum(), bool((prior > 0).sum() > 1)
         if not varied or len(y) < _FEWEST or not X.shape[1]:
-            return _Fit(at, prior)
+            return _Fit(at, prior, rows=len(y))
         targets = y if self.task == "regression" else y.astype(np.int64)
-        return _Fit(at, prior, self._recipe.fit(_tame(X), targets, self.categorical))
+        grown = self._recipe.fit(_tame(X), targets, self.categorical, weights, begun, _MORE)
+        return _Fit(at, prior, grown, rows=len(y))
 
     def predict(self, X: FloatArray) -> FloatArray:
         """The estimator's probabilities (n, k), 0 for classes outside the window; or its estimates (n,)."""
@@ -176,7 +236,9 @@ class Window:
         if fit is None or recent is None:
             return {"width": None}
         if fit.estimator is not None and fit.file is None:
-            fit = self._fit = _Fit(fit.at, fit.prior, fit.estimator, skops_files.dump(fit.estimator))
+            booster = isinstance(fit.estimator, Booster)
+            file = fit.estimator.dump() if booster else skops_files.dump(fit.estimator)
+            fit = self._fit = replace(fit, file=file)
         kept = self.keep_window and not self._closed
         rows = min(recent.learned, self.size + recent.learned - fit.at) if kept else 0
         X, y = recent.newest(rows)
@@ -188,9 +250,15 @@ class Window:
             "prior": fit.prior.copy(),
             "window": {"kept": kept, "X": X, "y": y},
         }
+        if self.warm:
+            state["rows"] = fit.rows
         if fit.file is not None:
-            state["estimator.skops"] = fit.file
+            state[self._file] = fit.file
         return state
+
+    @property
+    def _file(self) -> str:
+        return "estimator.lightgbm" if isinstance(self._recipe, BoosterRecipe) else "estimator.skops"
 
     def restore(self, state: State) -> None:
         """Take over a state."""
@@ -204,19 +272,39 @@ class Window:
     def _parse(self, state: State) -> tuple[Recent | None, _Fit, bool, list[Scalar]]:
         if state["width"] is None:
             return None, _Fit(0, np.empty(0)), False, []
-        file = state.get("estimator.skops")
-        estimator = None if file is None else skops_files.load(file)
-        if file is not None and not hasattr(estimator, "predict"):
-            raise ValueError(f"the estimator is a {type(estimator).__name__}")
+        classes, width, at = list(state["classes"]), int(state["width"]), int(state["fitted"])
         prior = np.array(state["prior"], dtype=np.float64)
-        fit = _Fit(int(state["fitted"]), prior, estimator, file)
+        if prior.ndim != 1 or len(prior) > max(len(classes), 1):
+            raise ValueError(f"prior has shape {prior.shape} for {len(classes)} classes")
+        file = state.get(self._file)
+        varied = self.task == "regression" or (prior > 0).sum() > 1
+        if (file is not None) != bool(varied and width and min(at, self.size) >= _FEWEST):
+            raise ValueError(f"{self._file} is missing, or has no place")
+        estimator = None if file is None else self._load(file, prior, width)
+        fit = _Fit(at, prior, estimator, file, int(state["rows"]) if self.warm else 0)
         window = state["window"]
-        recent = Recent(int(state["width"]), self.size + self.refit_every)
+        recent = Recent(width, self._limit)
         recent.append(np.array(window["X"], dtype=np.float64), np.array(window["y"], dtype=np.float64))
         recent.learned = int(state["learned"])
         if fit.at != self._due(recent.learned):
             raise ValueError(f"fitted as of row {fit.at}, not as these parameters have it")
-        return recent, fit, not window["kept"], list(state["classes"])
+        return recent, fit, not window["kept"], classes
+
+    def _load(self, file: bytes, prior: FloatArray, width: int) -> Any:
+        if isinstance(self._recipe, BoosterRecipe):
+            classes = np.flatnonzero(prior) if self.task == "classification" else np.empty(0)
+            return lightgbm_models.load(file, classes.astype(np.int64), width)
+        estimator = skops_files.load(file)
+        if not hasattr(estimator, "predict"):
+            raise ValueError(f"the estimator is a {type(estimator).__name__}")
+        return estimator
+
+
+def _fading(rows: int, half_life: float) -> FloatArray:
+    """The weights (n,) of rows in their order: 1 for the newest, 1/2 for one that is a half-life older."""
+    ages = np.arange(rows - 1.0, -1.0, -1.0)
+    weights: FloatArray = np.maximum(0.5 ** (ages / half_life), _LEAST_WEIGHT)
+    return weights
 
 
 def _tame(X: FloatArray) -> FloatArray:
