@@ -4,13 +4,9 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from everlearn.errors import IntegrityError, InvalidError
 from everlearn.learners import build
-from everlearn.learners.onehot import OneHot
-from everlearn.learners.scaling import Scaler
 from everlearn.learners.states import same, stored
 
 
@@ -174,29 +170,3 @@ def test_a_state_of_another_shape_is_refused_and_changes_nothing():
     with pytest.raises(IntegrityError, match="weights has shape"):
         learner.restore(damaged)
     assert same(learner.state(), before)
-
-
-@settings(max_examples=25)
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=40), st.integers(1, 8))
-def test_slots_are_stable_and_bounded(codes, limit):
-    onehot = OneHot(1, limit)
-    first = {}
-    for code in codes:
-        slot = onehot.learn(np.array([float(code)]))[0]
-        assert first.setdefault(code, slot) == slot
-    assert onehot.slots <= limit
-    other = OneHot(1, limit)
-    other.restore(onehot.state())
-    seen = np.array(codes, dtype=float)[:, None]
-    assert (other.find(seen) == onehot.find(seen)).all()
-
-
-def test_scaler_is_mean_and_variance_without_outliers():
-    X = np.random.default_rng(9).uniform(-1, 1, size=(500, 2)) * [1.0, 100.0]
-    scaler = Scaler(2, memory=10_000, clip=5.0)
-    for row in X:
-        scaler.learn(row)
-    assert np.allclose(scaler.mean, X.mean(axis=0))
-    assert np.allclose(scaler.variance, X.var(axis=0))
-    scaler.learn(np.array([1e9, 0.0]))
-    assert scaler.deviation[0] < 1.1 * X[:, 0].std()

@@ -28,6 +28,7 @@ _BEST: Members = {
     "near": {"name": "knn"},
     "near, far back": {"name": "knn", "size": 4000, "long": 0},
     "trees": {"name": "patches"},
+    "forest": {"name": "forest"},
 }
 
 _CHEAP = ("rates", "linear", "additive")
