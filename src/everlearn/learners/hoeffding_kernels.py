@@ -137,14 +137,13 @@ def xlogx(x: Any) -> Any:
 
 
 @compiled
-def worth_of_classes(left: Any, right: Any, k: int) -> float:
-    """The log likelihood (nats) that two sides with a frequency of each class have over one."""
-    total, l_sum, r_sum = 0.0, 0.0, 0.0
+def likelihood(counts: Any, k: int) -> float:
+    """The log likelihood (nats) of rows of several classes under the classes' frequencies."""
+    total, whole = 0.0, 0.0
     for c in range(k):
-        total += xlogx(left[c]) + xlogx(right[c]) - xlogx(left[c] + right[c])
-        l_sum += left[c]
-        r_sum += right[c]
-    return float(total + xlogx(l_sum + r_sum) - xlogx(l_sum) - xlogx(r_sum))
+        total += xlogx(counts[c])
+        whole += counts[c]
+    return float(total - xlogx(whole))
 
 
 @compiled
@@ -173,6 +172,7 @@ def best_split(grove: Any, tree: int, hist: int, s: int, k: int, sides: Any) -> 
         for c in range(k):
             whole[c] += h[b, c]
     best, where, weight = 0.0, -1, mass_of(whole, k, values)
+    before = 0.0 if values else likelihood(whole, k)
     left[:] = 0.0
     for b in range(BINS - 1 + equals):
         if mass_of(h[b], k, values) <= 0.0:
@@ -186,14 +186,19 @@ def best_split(grove: Any, tree: int, hist: int, s: int, k: int, sides: Any) -> 
             continue
         for c in range(k):
             right[c] = whole[c] - left[c] if values else max(whole[c] - left[c], 0.0)
-        gain = worth_of_values(left, right) if values else worth_of_classes(left, right, k)
+        gain = worth_of_values(left, right) if values else likelihood(left, k) + likelihood(right, k) - before
         if gain > best:
             best, where = gain, b
     missing = mass_of(h[BINS], k, values)
     if missing >= LEAST and weight >= LEAST:
         for c in range(k):
             left[c] = h[BINS, c]
-        gain = worth_of_values(left, whole) if values else worth_of_classes(left, whole, k)
+        if values:
+            gain = worth_of_values(left, whole)
+        else:
+            for c in range(k):
+                right[c] = left[c] + whole[c]
+            gain = likelihood(left, k) + before - likelihood(right, k)
         if gain > best:
             best, where = gain, BINS
     return best, where

@@ -47,6 +47,7 @@ class Patches(Streaming):
 
     Good for tables whose columns act together, and for drift of any speed. It is not good for very many
     classes (time and memory grow with them), nor for extrapolating: estimates stay near targets that came.
+    Splits are greedy: columns that say something only together are found among few others, not among many.
     It is slower than ``linear`` or ``additive``, in proportion to trees and to columns times classes.
 
     ``trees``: members. ``subspace``: the share of the columns that a tree sees, at most ``max_columns`` of
@@ -54,7 +55,7 @@ class Patches(Streaming):
     weight that a leaf learns between two looks for a split. ``memory``: rows that means look back. ``step``:
     of the logistic models (AdaGrad); members' steps lie around it, the largest 60 times the smallest.
     ``max_nodes``: of a tree, inner ones and leaves; a tree that is full learns on without splits. A row of
-    weight w counts like w rows. A category is told by the digits of its code, to base 16.
+    weight w counts like w rows, up to 64. A category is told by the digits of its code, to base 16.
 
     Memory in bytes, at most, for T trees of N nodes that see S columns and E sums, with k classes rounded up
     to a power of two (3 for a regression): ``16 T N (S + 1) (k + 1) + 68 T N (S + E) (k + 2)``.

@@ -40,6 +40,7 @@ ROWS, SUM, LEAST_ROWS, LEAST_SUM = range(4)
 PATIENCE = 500  # rows that a stand-in may have learned without being better, once its member has drifted
 CLIP = 5.0  # deviations that a standardised column may show
 MEMORY_OF_SCALE = 1e4  # rows
+MOST_WEIGHT = 64.0  # of a row
 VOTE = 10.0  # a member with a mean loss larger by x has a vote smaller by e^(-10 x)
 EVEN = 1e-3  # the share of the answer that is spread evenly
 CONFIDENCE = math.log(1000.0)  # of the detector's least mean: log of 1 over the risk
@@ -116,10 +117,10 @@ def catch_up(patch: Any, tree: int, survey: Any) -> None:
         at = i % ring.shape[0]
         row = ring[at, :d]
         scale_row(scale, row, CLIP, z)
-        weight = ring[at, d + 1] * drawn(settings, generator)
+        times = drawn(settings, generator)
         learn_tree(
-            grove, records, tree, row, z, ring[at, d], weight, numbers, usual_of(numbers), settings,
-            generator, survey,
+            grove, records, tree, row, z, ring[at, d], ring[at, d + 1], times, numbers, usual_of(numbers),
+            settings, generator, survey,
         )  # fmt: skip
 
 
@@ -149,10 +150,11 @@ def learn_member(patch: Any, m: int, row: Any, y: float, weight: float, z: Any, 
     for tree in range(old, new + 1):
         if trees[tree, ROOT] < 0:
             continue
-        times = weight * drawn(settings, generator)
+        times = drawn(settings, generator)
         wrong = learn_tree(
-            grove, records, tree, row, z, y, times, numbers, usual_of(numbers), settings, generator, survey
-        )
+            grove, records, tree, row, z, y, weight, times, numbers, usual_of(numbers), settings, generator,
+            survey,
+        )  # fmt: skip
         if tree == new:
             continue
         if grove.limits[VALUES]:
@@ -184,6 +186,7 @@ def learn_row(patch: Any, row: Any, y: float, weight: float, z: Any, survey: Any
         numbers[LOWEST], numbers[HIGHEST] = min(numbers[LOWEST], y), max(numbers[HIGHEST], y)
     else:
         pool[SEEN] = max(pool[SEEN], int(y) + 1)
+    weight = min(weight, MOST_WEIGHT)
     scale_learn(scale, row, MEMORY_OF_SCALE, CLIP)
     scale_row(scale, row, CLIP, z)
     if pool[LEARNED]:

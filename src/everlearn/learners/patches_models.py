@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from everlearn.learners.hoeffding_kernels import find_bins
-from everlearn.learners.kernels import compiled, inlined
+from everlearn.learners.kernels import compiled, dot, inlined
 from everlearn.learners.patches_grove import (
     BINS,
     DEEPEST,
@@ -38,6 +38,7 @@ TRUST_KEPT, TRUST_MOST, TRUST_STEP = 0.99, 5.0, 2.0  # of a trust: kept from row
 TEMPER = 0.2  # by how much naive Bayes counts a column less for each other one
 LINE_KEPT = 0.995  # of a line's sums from row to row
 MOST_TRACE = 50.0  # of a least-squares line's inverse matrix, a column; then it forgets no more
+PER_LOG = 8  # likelihoods multiplied before the logarithm is taken, which costs more than they do
 MOST_LOSS = 1e3  # of a regression
 BAYES_COUNT = 0.25  # weight that naive Bayes takes every bin to have had
 
@@ -110,10 +111,7 @@ def bounded_softmax(scores: Any, k: int) -> None:
 def line_of_classes(line: Any, inputs: Any, k: int, out: Any) -> None:
     """Probabilities of a multinomial logistic model; class c has its weights in row 1 + c."""
     for c in range(k):
-        score = 0.0
-        for s in range(inputs.shape[0]):
-            score += line[1 + c, s] * inputs[s]
-        out[c] = score
+        out[c] = dot(line[1 + c], inputs)
     bounded_softmax(out, k)
 
 
@@ -139,6 +137,7 @@ def bayes_of_classes(grove: Any, hist: int, bins: Any, k: int, out: Any) -> None
     for c in range(k):
         out[c] = 0.0
         total += whole[c]
+    ratio = np.ones(k)
     for s in range(grove.lines.shape[2] - 1):
         b = bins[s]
         if b == BINS:
@@ -146,7 +145,13 @@ def bayes_of_classes(grove: Any, hist: int, bins: Any, k: int, out: Any) -> None
         used += 1
         for c in range(k):
             seen = whole[c] - h[s, BINS, c]
-            out[c] += math.log((h[s, b, c] + BAYES_COUNT) / (max(seen, 0.0) + BAYES_COUNT * BINS))
+            ratio[c] *= (h[s, b, c] + BAYES_COUNT) / (max(seen, 0.0) + BAYES_COUNT * BINS)
+        if used % PER_LOG == 0:
+            for c in range(k):
+                out[c] += math.log(ratio[c])
+                ratio[c] = 1.0
+    for c in range(k):
+        out[c] += math.log(ratio[c])
     power = 1.0 / (1.0 + TEMPER * max(used - 1, 0))
     for c in range(k):
         out[c] = out[c] * power + math.log((whole[c] + 0.5) / (total + 0.5 * k))
@@ -207,9 +212,9 @@ def loss_of(said: Any, y: Any, usual: Any, values: Any) -> Any:
 
 
 @compiled
-def moved(trust: float, better: float) -> float:
-    """A trust after one more comparison: by how much the first was better."""
-    step = min(max(better, -TRUST_STEP), TRUST_STEP)
+def moved(trust: float, better: float, weight: float) -> float:
+    """A trust after one more comparison: by how much the first was better, on a row of a weight."""
+    step = weight * min(max(better, -TRUST_STEP), TRUST_STEP)
     return min(max(TRUST_KEPT * trust + step, -TRUST_MOST), TRUST_MOST)
 
 
@@ -221,12 +226,14 @@ def learn_line_classes(line: Any, inputs: Any, k: int, said: Any, y: int, weight
     for c in range(k):
         slope[c] = weight * (said[c] - (1.0 if c == y else 0.0))
         size += slope[c] * slope[c]
-    for s in range(inputs.shape[0]):
+    n, steps = inputs.shape[0], np.empty(inputs.shape[0])
+    for s in range(n):
         total = LINE_KEPT * line[0, s] + size * inputs[s] * inputs[s]
         line[0, s] = total
-        step = rate * inputs[s] / math.sqrt(total + 1e-3)
-        for c in range(k):
-            line[1 + c, s] -= step * slope[c]
+        steps[s] = rate * inputs[s] / math.sqrt(total + 1e-3)
+    for c in range(k):
+        for s in range(n):
+            line[1 + c, s] -= steps[s] * slope[c]
 
 
 @compiled

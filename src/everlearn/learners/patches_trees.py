@@ -87,55 +87,68 @@ def learn_tree(
     z: Any,
     y: float,
     weight: float,
+    times: float,
     numbers: Any,
     usual: float,
     settings: Any,
     generator: Any,
     survey: Any,
 ) -> float:
-    """Learn a row; how wrong the tree was about it: 1 - p, or the absolute error."""
+    """Learn a row so many times; how wrong the tree was about it: 1 - p, or the absolute error.
+
+    The row's weight is what its loss counts; it learns ``weight`` ``times`` over.
+    """
     values = grove.limits[VALUES]
     k = 1 if values else int(grove.pool[SEEN])
     length = look(grove, tree, row, z, k, numbers, survey)
     said = survey.mixed[0]
     wrong = abs(said[0] - y) if values else 1.0 - said[int(y)]
     loss = loss_of(said, y, usual, values)
-    records[tree, LOSS] += (loss - records[tree, LOSS]) / min(grove.trees[tree, AGE] + 1.0, HORIZON)
-    if weight <= 0.0:
+    rows = min(grove.trees[tree, AGE] + 1.0, HORIZON)
+    records[tree, LOSS] += (loss - records[tree, LOSS]) * min(weight / rows, 1.0)
+    if times <= 0.0:
         return float(wrong)
     grove.trees[tree, AGE] += 1
-    learn_nodes(grove, tree, length, y, weight, usual, settings, survey)
-    learn_leaf(grove, tree, survey.path[length - 1], y, weight, settings, generator, survey)
+    learn_nodes(grove, tree, length, y, weight, times, usual, settings, survey)
+    learn_leaf(grove, tree, survey.path[length - 1], y, weight * times, settings, generator, survey)
     return float(wrong)
 
 
 @compiled
 def learn_nodes(
-    grove: Any, tree: int, length: int, y: float, weight: float, usual: float, settings: Any, survey: Any
+    grove: Any,
+    tree: int,
+    length: int,
+    y: float,
+    weight: float,
+    times: float,
+    usual: float,
+    settings: Any,
+    survey: Any,
 ) -> None:
     """The models of the nodes on a row's way, and the trusts between them, learn it."""
-    nodes, values = grove.nodes, grove.limits[VALUES]
+    nodes, values, mass = grove.nodes, grove.limits[VALUES], weight * times
     k = 1 if values else int(grove.pool[SEEN])
     for i in range(length):
         node = survey.path[i]
         by_line = loss_of(survey.lines[i], y, usual, values)
         by_mean = loss_of(survey.means[i], y, usual, values)
         own = loss_of(survey.owns[i], y, usual, values)
-        nodes[node, TRUST_MEAN] = moved(nodes[node, TRUST_MEAN], by_line - by_mean)
+        nodes[node, TRUST_MEAN] = moved(nodes[node, TRUST_MEAN], by_line - by_mean, weight)
         if i < length - 1:
             below = loss_of(survey.mixed[i + 1], y, usual, values)
-            nodes[node, TRUST_OWN] = moved(nodes[node, TRUST_OWN], below - own)
+            nodes[node, TRUST_OWN] = moved(nodes[node, TRUST_OWN], below - own, weight)
         elif not values:
             by_bayes = loss_of(survey.bayes, y, usual, values)
-            nodes[node, TRUST_BAYES] = moved(nodes[node, TRUST_BAYES], own - by_bayes)
+            nodes[node, TRUST_BAYES] = moved(nodes[node, TRUST_BAYES], own - by_bayes, weight)
         line = grove.lines[node]
         if values:
-            learn_line_values(line, survey.inputs, y, weight)
+            learn_line_values(line, survey.inputs, y, mass)
         else:
             step = settings[STEPS + tree // 2]
-            learn_line_classes(line, survey.inputs, k, survey.lines[i], int(y), weight, step)
-        learn_mean(grove.counts[node], y, weight, k, settings[MEMORY], values)
-        nodes[node, WEIGHT] += weight
+            learn_line_classes(line, survey.inputs, k, survey.lines[i], int(y), mass, step)
+        learn_mean(grove.counts[node], y, mass, k, settings[MEMORY], values)
+        nodes[node, WEIGHT] += mass
 
 
 @compiled
