@@ -174,7 +174,8 @@ def rates(bench: Bench, options: Any) -> list[dict[str, Any]]:
 
 def beside(bench: Bench, stream: Stream, peer: Entry, options: Any) -> list[dict[str, Any]]:
     """The peer and each of our budgets, timed on the same stretches in turns."""
-    length, count = (100, 3) if options.quick else (500, 9)
+    length = 100 if options.quick else 500
+    count = 3 if options.quick else len(stream.y) // length - 1
     entries = [peer, *(entry for entry in ours(options.quick) if entry.learner == DEFAULT)]
     bench.console.print(f"{stream.name}: rates beside {peer.name}", style="dim")
     seconds: dict[str, list[float]] = {entry.name: [] for entry in entries}
