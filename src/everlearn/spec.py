@@ -2,7 +2,7 @@
 
 >>> spec = parse_spec({"name": "spam", "target": "label", "features": {"length": "numeric"}})
 >>> spec.task, spec.metric, spec.learner.name
-('classification', 'accuracy', 'window')
+('classification', 'accuracy', 'blend')
 """
 
 from __future__ import annotations

@@ -113,7 +113,9 @@ def test_steering(run: Run, model: str, flowers: Path, wait_until: Callable[...,
     retrained = run("retrain", model, "--force", "--json").json
     assert retrained["decision"]["kind"] in ("update", "hold")
     wait_until(lambda: run("rollback", model).code == 0)
-    assert run("models", "show", model, "--json").json["champion"] == 0
+    # What was being learned meanwhile may have been promoted again since.
+    rolled_back = run("decisions", model, "--kind", "rollback", "--json").json["items"]
+    assert [decision["kind"] for decision in rolled_back] == ["rollback"]
 
 
 def test_models_are_listed_changed_and_removed(run: Run, model: str, tmp_path: Path) -> None:
