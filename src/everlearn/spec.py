@@ -58,17 +58,28 @@ class LearnerSpec(BaseModel):
 
 
 class PolicySpec(_Frozen):
-    """When to update. Counts are of matured labels.
+    """When to update, and by which rung of the ladder. Counts are of matured labels.
 
-    With ``act_on: doubt`` the loop updates when the lower confidence bound of the metric is under the
-    threshold (the model is no longer proven good); with ``proof`` when the upper bound is (it is
-    proven bad). Once it has acted, it goes on until the lower bound is over the threshold by
-    ``hysteresis``.
+    ``threshold``: when the metric no longer keeps the model's threshold. With ``act_on: doubt`` that is
+    when the lower confidence bound is under it (the model is no longer proven good); with ``proof``
+    when the upper bound is (it is proven bad). Once it has acted, it goes on until the lower bound is
+    over the threshold by ``hysteresis``. ``every``: after so many labels, or so much time (``"1d"``).
+    ``always``: at every check. ``never``. ``on_drift``: after a warning of the calibrated detector of
+    the champion's loss. ``cost_aware``: when what an update is expected to save exceeds what it costs,
+    ``price`` (in rows answered wrongly) and ``price_per_second`` of its measured work. ``any_of``: when
+    one of several policies, listed in ``any_of``, says so (they inherit what they leave open).
+
+    ``updates_per_day`` and ``seconds_per_day`` are a hard budget: never exceeded. ``recalibrate`` and
+    ``reuse`` allow the cheaper rungs of the ladder; ``on_unlabelled`` says whether evidence without
+    labels only warns, or may ask for an update.
     """
 
-    name: Literal["threshold", "never", "every"] = "threshold"
+    name: Literal["threshold", "never", "every", "always", "on_drift", "cost_aware", "any_of"] = "threshold"
     act_on: Literal["doubt", "proof"] = "doubt"
-    every: Annotated[int, Field(ge=1)] = 500
+    every: Annotated[int, Field(ge=1)] | str = 500
+    price: Annotated[float, Field(ge=0)] = 25.0
+    price_per_second: Annotated[float, Field(ge=0)] = 0.0
+    any_of: tuple[PolicySpec, ...] = ()
     first_rows: Annotated[int, Field(ge=2)] = 300
     min_labels: Annotated[int, Field(ge=2)] = 200
     window: Annotated[int, Field(ge=10)] = 500
@@ -76,14 +87,110 @@ class PolicySpec(_Frozen):
     hysteresis: Annotated[float, Field(ge=0)] = 0.01
     cooldown: Annotated[int, Field(ge=0)] = 250
     check_every: Annotated[int, Field(ge=1)] = 25
+    updates_per_day: Annotated[int, Field(ge=0)] | None = None
+    seconds_per_day: Annotated[float, Field(ge=0)] | None = None
+    recalibrate: bool = True
+    reuse: bool = True
+    on_unlabelled: Literal["warn", "update"] = "warn"
+
+    @field_validator("any_of", mode="before")
+    @classmethod
+    def _parts_by_name(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"name": part} if isinstance(part, str) else part for part in value]
+
+    @field_validator("every")
+    @classmethod
+    def _every_is_labels_or_duration(cls, value: int | str) -> int | str:
+        if isinstance(value, str):
+            parse_duration(value)
+        return value
+
+    @model_validator(mode="after")
+    def _composed(self) -> PolicySpec:
+        if self.name == "any_of" and not self.any_of:
+            raise ValueError("any_of lists no policies: name one or more")
+        if self.name != "any_of" and self.any_of:
+            raise ValueError(f"any_of is for the policy any_of, not {self.name}")
+        if any(part.name == "any_of" for part in self.any_of):
+            raise ValueError("any_of may not hold another any_of")
+        return self
 
 
 class GateSpec(_Frozen):
-    """What a candidate must pass: ``alpha`` of a paired test on ``holdout`` rows that neither learned."""
+    """What a candidate must pass before it answers.
 
+    ``proof``: anytime-valid evidence that it is better, at a share of ``alpha`` (the probability that
+    any candidate no better than the champion is ever promoted against it), on rows that neither has
+    learned from: the ``holdout`` newest when it was trained, at least ``min_rows``, then every matured
+    row, looked at every ``look_every``, up to ``label_budget``. In every protected regime and in every
+    value of the ``segments`` columns it must be proven to lose less than ``margin`` (loss a row), on
+    the anchors of protected regimes too. Its calibration error may be ``max_ece_rise`` above the
+    champion's, one row may take ``max_latency_ms``. ``open`` asks only that it can be served.
+    """
+
+    name: Literal["proof", "open"] = "proof"
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     holdout: Annotated[int, Field(ge=10)] = 250
     min_rows: Annotated[int, Field(ge=5)] = 50
+    look_every: Annotated[int, Field(ge=1)] = 100
+    label_budget: Annotated[int, Field(ge=1)] = 20_000
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    segments: tuple[str, ...] = ()
+    max_ece_rise: Annotated[float, Field(ge=0)] = 0.05
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = 100.0
+
+
+class RollbackSpec(_Frozen):
+    """How a promotion is watched and undone.
+
+    For ``bake`` matured rows after a promotion the old champion is scored beside the new one; it comes
+    back when it is proven better at ``alpha``, or when the new one's loss is certainly above the old
+    one's by more than ``tolerance``. One step back a bake period; after ``freeze_after`` automatic
+    rollbacks within ten bake periods the model freezes and waits for a person. ``cooldown`` is how
+    many labels pass after a rollback before the policy may update again.
+    """
+
+    bake: Annotated[int, Field(ge=0)] = 5000
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    cooldown: Annotated[int, Field(ge=0)] = 500
+    freeze_after: Annotated[int, Field(ge=1)] = 3
+
+
+class DriftSpec(_Frozen):
+    """What watches for drift: ``false_alarms`` is the budget of each detector per 10,000 stable rows.
+
+    ``adwin`` and ``hddm_a`` are river's, ``cusum`` is ours, calibrated on the model's own history.
+    ``features`` watches the features, predictions and estimated performance, without labels, on every
+    ``rows`` predictions.
+    """
+
+    detectors: tuple[Literal["cusum", "adwin", "hddm_a"], ...] = ("cusum", "adwin")
+    false_alarms: Annotated[float, Field(gt=0)] = 1.0
+    features: bool = True
+    rows: Annotated[int, Field(ge=50)] = 500
+
+
+class RegimeSpec(_Frozen):
+    """How regimes are remembered: up to ``anchors`` rows of each are kept out of all training.
+
+    One row in ``anchor_every`` may become an anchor (0: none, and no memory of regimes). ``protect``
+    overrules by regime number whether it must not be forgotten (``true``) or is obsolete (``false``).
+    """
+
+    anchors: Annotated[int, Field(ge=0)] = 200
+    anchor_every: Annotated[int, Field(ge=0)] = 40
+    most: Annotated[int, Field(ge=1)] = 12
+    protect: dict[int, bool] = {}
+
+
+class AbstainSpec(_Frozen):
+    """What answers look like while the upper confidence bound of the metric does not reach ``floor``."""
+
+    floor: float
+    action: Literal["flag", "withhold"] = "flag"
 
 
 class ModelSpec(_Frozen):
@@ -107,6 +214,10 @@ class ModelSpec(_Frozen):
     publish_every: Annotated[int, Field(ge=1)] = 100
     policy: PolicySpec = PolicySpec()
     gate: GateSpec = GateSpec()
+    rollback: RollbackSpec = RollbackSpec()
+    drift: DriftSpec = DriftSpec()
+    regimes: RegimeSpec = RegimeSpec()
+    abstain: AbstainSpec | None = None
     strict: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     description: str = ""
@@ -143,6 +254,9 @@ class ModelSpec(_Frozen):
             raise ValueError(f"metric {self.metric!r} is not one of {', '.join(known)} ({self.task})")
         if self.target in self.features:
             raise ValueError(f"target {self.target!r} is also a feature: remove it from features")
+        unknown = sorted(set(self.gate.segments) - set(self.features))
+        if unknown:
+            raise ValueError(f"gate.segments names {unknown[0]!r}, which is no feature: name columns")
         if self.threshold is None and self.metric in LOWER_IS_BETTER and self.policy.name == "threshold":
             raise ValueError(f"threshold is needed: {self.metric} has no natural one (or use policy 'every')")
         return self
