@@ -324,3 +324,75 @@ def test_more_categories_than_a_learner_can_tell_apart() -> None:
 def test_errors_are_everlearns() -> None:
     with pytest.raises(EverlearnError):
         Predictor.new(make_spec()).predict([{"colour": ["not checked"]}])
+
+
+def sure(n: int, seed: int) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Rows nine of ten of which are up."""
+    random = np.random.default_rng(seed)
+    rows = make_rows(n, seed)
+    return rows, [("up" if random.random() < 0.9 else "down") for _ in rows]
+
+
+def test_a_recalibrated_version_answers_as_often_right_as_it_says(tmp_path: Path) -> None:
+    predictor = Predictor.new(make_spec())
+    rows = make_rows(200)
+    predictor.learn(rows, ["down", "up"] * 100)
+    predictor = Predictor.from_bundle(predictor.bundle(rows))
+    before = predictor.predict(rows[:1])
+    better = predictor.recalibrated(*sure(300, 1))
+    (output,) = better.predict(rows[:1])
+    assert output.value == "up"
+    assert (output.probabilities or {})["up"] == pytest.approx(0.9, abs=0.05)
+    assert sum((output.probabilities or {}).values()) == pytest.approx(1)
+    assert predictor.predict(rows[:1]) == before, "the one it comes from stays"
+
+    artifacts = FolderArtifacts(tmp_path)
+    loaded = Predictor.from_bundle(artifacts.get(artifacts.put(better.bundle(rows))))
+    loaded.self_test()
+    assert loaded.predict(rows) == better.predict(rows)
+    assert loaded.copy().predict(rows) == better.predict(rows)
+
+
+def test_a_calibrator_stays_while_the_learner_learns_and_is_fitted_on_its_own_answers() -> None:
+    predictor = Predictor.new(make_spec())
+    predictor.learn(make_rows(200), ["down", "up"] * 100)
+    once = predictor.recalibrated(*sure(300, 1))
+    twice = once.recalibrated(*sure(300, 1))
+    assert twice.predict(make_rows(1)) == once.predict(make_rows(1))
+    layer = once.calibrator
+    once.learn(make_rows(50), ["up"] * 50)
+    assert once.calibrator is layer
+    assert once.recalibrated([], []).calibrator is None
+
+
+def test_recalibration_of_estimates() -> None:
+    predictor = Predictor.new(make_spec("linear", task="regression"))
+    rows = make_rows(300)
+    predictor.learn(rows, make_targets(rows, "regression"))
+    fresh = make_rows(200, seed=5)
+    moved = [2.0 * target + 1.0 for target in make_targets(fresh, "regression")]
+    better = predictor.recalibrated(fresh, moved)
+    errors = [
+        float(np.mean([abs(float(o.value) - t) for o, t in zip(p.predict(fresh), moved, strict=True)]))  # type: ignore[arg-type]
+        for p in (predictor, better)
+    ]
+    assert errors[1] < 0.3 * errors[0]
+
+
+def test_a_version_without_calibrator_is_stored_as_ever() -> None:
+    predictor, rows = trained("linear", "classification")
+    assert "calibrator" not in predictor.bundle(rows).manifest
+    few = predictor.recalibrated(make_rows(20, seed=4), make_targets(make_rows(20, seed=4), "classification"))
+    assert few.calibrator is None
+    assert digest_of(encode_bundle(few.bundle(rows))) == digest_of(encode_bundle(predictor.bundle(rows)))
+
+
+def test_a_spoiled_calibrator_is_refused() -> None:
+    predictor = Predictor.new(make_spec())
+    predictor.learn(make_rows(200), ["down", "up"] * 100)
+    bundle = predictor.recalibrated(*sure(300, 1)).bundle()
+    spoiled = {**bundle.manifest, "calibrator": {"kind": "magic"}}
+    with pytest.raises(IntegrityError, match="calibrator"):
+        Predictor.from_bundle(replace(bundle, manifest=spoiled))
+    with pytest.raises(InvalidError, match="targets"):
+        predictor.recalibrated(make_rows(2), ["up"])

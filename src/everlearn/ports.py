@@ -168,8 +168,8 @@ class Jobs(Protocol):
         """Keep the lease; raises FencedError when it is another's or the job was cancelled."""
         ...
 
-    def finish(self, job: Job, version: Version, outcome: NewEvent, now: float) -> Outcome:
-        """End a job: version row, outcome event and job state in one transaction.
+    def finish(self, job: Job, version: Version | None, outcome: NewEvent, now: float) -> Outcome:
+        """End a job: version row (if it made one), outcome event and job state in one transaction.
 
         Raises FencedError, and writes nothing, unless ``job.token`` holds the lease.
         """

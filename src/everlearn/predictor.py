@@ -26,7 +26,8 @@ import numpy as np
 from everlearn import __version__, learners
 from everlearn.errors import EverlearnError, Fault, IntegrityError, InvalidError, SpecError
 from everlearn.features.encoder import Encoder
-from everlearn.learners import ahead
+from everlearn.learners import ahead, calibration
+from everlearn.learners.calibration import Calibrator
 from everlearn.learners.contract import Learner
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import Bundle, FloatArray, Output, Row, Scalar
@@ -63,7 +64,8 @@ class Predictor:
 
     Rows are those that :meth:`everlearn.features.schema.Schema.check` lets through, and targets those
     of its ``check_target``. ``anchors`` are rows with the outputs that were given for them when the
-    version was stored.
+    version was stored. A ``calibrator`` sets the learner's answers right before they are given; it stays
+    as it is while the learner goes on learning.
     """
 
     def __init__(
@@ -72,11 +74,13 @@ class Predictor:
         encoder: Encoder,
         learner: Learner,
         anchors: Sequence[tuple[Row, Output]] = (),
+        calibrator: Calibrator | None = None,
     ) -> None:
         self.spec = spec
         self.encoder = encoder
         self.learner = learner
         self.anchors = tuple(anchors)
+        self.calibrator = calibrator
 
     @classmethod
     def new(cls, spec: ModelSpec) -> Predictor:
@@ -92,9 +96,7 @@ class Predictor:
 
     def learn(self, rows: Sequence[Row], targets: Sequence[Scalar]) -> None:
         """Learn rows with their targets, in order: first the encoder, then the learner."""
-        if len(rows) != len(targets):
-            message = f"has {len(targets)} values for {len(rows)} rows: pass one a row"
-            raise InvalidError(f"targets: {message}", [Fault("targets", message)])
+        _check_paired(rows, targets)
         if not rows:
             return
         self.encoder.learn(rows)
@@ -105,9 +107,33 @@ class Predictor:
         if not rows:
             return []
         answers = self.learner.predict(self.encoder.transform(rows))
+        if self.calibrator is not None:
+            answers = self.calibrator.apply(answers)
         if self.spec.task == "regression":
             return [Output(value if math.isfinite(value) else None) for value in answers.tolist()]
         return _classified(answers, self.learner.classes)
+
+    def recalibrated(self, rows: Sequence[Row], targets: Sequence[Scalar]) -> Predictor:
+        """A copy whose answers are set right on rows that it has not learned from; this one stays.
+
+        A new calibrator is fitted on the learner's own answers (never on those of an old calibrator). The
+        copy has none if the rows do not show that one helps, as with fewer than 50 of them.
+        """
+        _check_paired(rows, targets)
+        copy = self.copy()
+        copy.anchors, copy.calibrator = (), None
+        if rows:
+            answers = copy.learner.predict(copy.encoder.transform(rows))
+            found = calibration.fit(answers, copy._truths(targets))
+            copy.calibrator = None if found.kind == "identity" else found
+        return copy
+
+    def _truths(self, targets: Sequence[Scalar]) -> np.ndarray[Any, Any]:
+        """Targets (n,) as numbers, or as columns of the learner's answers (-1: a class it does not know)."""
+        if self.spec.task == "regression":
+            return np.array(targets, dtype=np.float64)
+        columns = {class_key(label): i for i, label in reversed(list(enumerate(self.learner.classes)))}
+        return np.array([columns.get(class_key(target), -1) for target in targets], dtype=np.int64)
 
     def warm(self) -> None:
         """Load what its learner has compiled, once a process, so that no request waits for it."""
@@ -116,7 +142,9 @@ class Predictor:
 
     def copy(self) -> Predictor:
         """A predictor of its own that has learned the same."""
-        return Predictor(self.spec, self.encoder.copy(), deepcopy(self.learner), self.anchors)
+        return Predictor(
+            self.spec, self.encoder.copy(), deepcopy(self.learner), self.anchors, self.calibrator
+        )
 
     def bundle(self, anchors: Sequence[Row] = ()) -> Bundle:
         """The stored form, with the answers to the first 20 anchors for the self-test after loading.
@@ -142,6 +170,8 @@ class Predictor:
                 "outputs": packed.pack([_output_to_json(output) for output in self.predict(rows)], "outputs"),
             },
         }
+        if self.calibrator is not None:
+            manifest["calibrator"] = packed.pack(self.calibrator.state(), "calibrator")
         return Bundle(manifest, packed.arrays, packed.files)
 
     @classmethod
@@ -153,6 +183,8 @@ class Predictor:
             predictor = cls.new(parse_spec(unpack(manifest["spec"], bundle)))
             predictor.encoder.restore(unpack(manifest["encoder"], bundle))
             predictor.learner.restore(unpack(manifest["learner"]["state"], bundle))
+            if "calibrator" in manifest:
+                predictor.calibrator = Calibrator.from_state(unpack(manifest["calibrator"], bundle))
             stored = unpack(manifest["anchors"], bundle)
             outputs = [Output(item["value"], item["probabilities"]) for item in stored["outputs"]]
             predictor.anchors = tuple(zip(stored["rows"], outputs, strict=True))
@@ -169,6 +201,12 @@ class Predictor:
                     f"anchors[{i}] is answered {_brief(answer)} instead of {_brief(stored)}: this version "
                     "does not answer here as it did where it was made; compare its manifest's libraries"
                 )
+
+
+def _check_paired(rows: Sequence[Row], targets: Sequence[Scalar]) -> None:
+    if len(rows) != len(targets):
+        message = f"has {len(targets)} values for {len(rows)} rows: pass one a row"
+        raise InvalidError(f"targets: {message}", [Fault("targets", message)])
 
 
 def _classified(probabilities: FloatArray, classes: Sequence[Scalar]) -> list[Output]:

@@ -147,9 +147,9 @@ class RollbackSpec(_Frozen):
 
     For ``bake`` matured rows after a promotion the old champion is scored beside the new one; it comes
     back when it is proven better at ``alpha``, or when the new one's loss is certainly above the old
-    one's by more than ``tolerance``. One step back a bake period; after ``freeze_after`` automatic
-    rollbacks within ten bake periods the model freezes and waits for a person. ``cooldown`` is how
-    many labels pass after a rollback before the policy may update again.
+    one's by more than ``tolerance``. One step back a bake period; when ``freeze_after`` promotions in a
+    row were rolled back the model freezes and waits for a person. ``cooldown`` is how many labels pass
+    after a rollback before the policy may update again.
     """
 
     bake: Annotated[int, Field(ge=0)] = 5000

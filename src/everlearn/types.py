@@ -274,11 +274,14 @@ class DecisionKind(StrEnum):
     HOLD = "hold"
     WARN = "warn"
     UPDATE = "update"
+    TRIAL = "trial"
     PROMOTE = "promote"
     REFUSE = "refuse"
     ROLLBACK = "rollback"
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
+    REGIME = "regime"
+    ABSTAIN = "abstain"
     FAIL = "fail"
 
 
@@ -312,7 +315,10 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """Background work that the loop asked for. ``arguments`` fix its inputs, so it can be repeated."""
+    """Background work that the loop asked for. ``arguments`` fix its inputs, so it can be repeated.
+
+    ``kind`` is ``train`` (makes ``version``) or ``shadow`` (scores versions on rows already answered).
+    """
 
     id: str
     model: str

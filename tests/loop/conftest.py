@@ -35,7 +35,7 @@ def make_spec(**changes: Any) -> ModelSpec:
         "threshold": 0.8,
         "label_horizon": {"rows": 5},
         "policy": FAST,
-        "gate": {"holdout": 40, "min_rows": 20},
+        "gate": {"holdout": 40, "min_rows": 20, "look_every": 20},
     }
     return with_defaults(parse_spec({**spec, **changes}))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,9 +12,14 @@ from everlearn.loop.bounds import jackknife_interval, mean_interval, proportion_
 from everlearn.loop.scores import (
     Scored,
     Totals,
+    Window,
+    brier,
+    ece,
+    ece_noise,
     loss,
     metric_interval,
     metrics,
+    reliability,
     score_row,
     summed_metrics,
     terms_of,
@@ -164,3 +170,109 @@ def test_every_metric_has_bounds_around_its_value(metric: str) -> None:
     interval = metric_interval(scored_rows(), metric, "classification", 0.95)
     assert interval is not None
     assert interval.lower <= interval.value <= interval.upper
+
+
+CLASSES = ("accuracy", "f1", "auc", "log_loss", "kappa_m", "kappa_t")
+NUMBERS = ("mae", "rmse", "r2")
+
+
+def regression_rows(n: int, seed: int = 0, level: float = 0.0) -> list[Scored]:
+    rng = random.Random(seed)
+    rows = []
+    for i in range(n):
+        truth = rng.gauss(level, 1)
+        known = None if rng.random() < 0.1 else level
+        answer = None if rng.random() < 0.1 else truth + rng.gauss(0, 0.5)
+        rows.append(score_row(i + 1, 1, truth, Output(answer), known, known))
+    return rows
+
+
+@pytest.mark.parametrize("metric", CLASSES + NUMBERS)
+def test_a_window_is_the_metric_of_its_newest_rows_however_they_came(metric: str) -> None:
+    task: Any = "regression" if metric in NUMBERS else "classification"
+    rows = regression_rows(400) if task == "regression" else scored_rows(400)
+    window = Window(150, metric, rows[:37])
+    for i, scored in enumerate(rows[37:], 38):
+        window.add(scored)
+        if i % 45 == 0:
+            newest = rows[max(0, i - 150) : i]
+            assert window.interval(0.95) == metric_interval(newest, metric, task, 0.95)
+            assert len(window) == len(newest)
+    window.refill(rows[:10])
+    assert window.interval(0.95) == metric_interval(rows[:10], metric, task, 0.95)
+
+
+@pytest.mark.parametrize("metric", ["f1", "auc", "kappa_m", "kappa_t", "rmse", "r2"])
+@pytest.mark.parametrize("n", [3, 57, 300])
+@pytest.mark.parametrize("level", [0.0, 1e7])
+def test_the_jackknife_leaves_out_one_block_at_a_time(metric: str, n: int, level: float) -> None:
+    task: Any = "regression" if metric in NUMBERS else "classification"
+    rows = regression_rows(n, level=level) if task == "regression" else scored_rows(n)
+    edges = [round(i * n / min(10, n)) for i in range(min(10, n) + 1)]
+    left_out = [
+        metrics([*rows[:start], *rows[end:]], task)[metric]
+        for start, end in pairwise(edges)
+    ]
+    whole = metrics(rows, task)[metric]
+    interval = metric_interval(rows, metric, task, 0.9)
+    if whole is None or None in left_out:
+        assert interval is None
+        return
+    expected = jackknife_interval(whole, [value for value in left_out if value is not None], n, 0.9)
+    assert interval is not None
+    assert interval.value == whole
+    assert interval.lower == pytest.approx(expected.lower, rel=1e-6, abs=1e-9)
+    assert interval.upper == pytest.approx(expected.upper, rel=1e-6, abs=1e-9)
+
+
+def test_an_empty_window_has_no_metric() -> None:
+    assert all(Window(10, metric).interval(0.95) is None for metric in CLASSES + NUMBERS)
+
+
+def test_the_confidence_of_an_answer_is_its_probability() -> None:
+    three = Output("b", {"a": 0.2, "b": 0.5, "c": 0.3})
+    assert score_row(1, 1, "c", three, None, None).confidence == 0.5
+    assert score_row(1, 1, "b", three, None, None).p_truth == 0.5
+    assert score_row(1, 1, True, Output(True, {"false": 0.3, "true": 0.7}), None, None).confidence == 0.7
+    assert score_row(1, 1, "a", Output(None, {}), None, None).confidence is None
+    assert score_row(1, 1, 2.0, Output(1.0), None, None).confidence is None
+
+
+@pytest.mark.parametrize(("n", "low"), [(50, 0.5), (500, 0.5), (2000, 0.5), (500, 0.99)])
+def test_the_noise_of_a_calibration_error_is_what_calibrated_answers_show(n: int, low: float) -> None:
+    rng = random.Random(9)
+    confidences = [rng.uniform(low, 1) for _ in range(n)]
+    seen = [ece(confidences, [rng.random() < c for c in confidences]) for _ in range(300)]
+    mean, spread = ece_noise(confidences)
+    average = sum(seen) / len(seen)
+    assert mean == pytest.approx(average, rel=0.1)
+    assert spread == pytest.approx(math.sqrt(sum((e - average) ** 2 for e in seen) / 299), rel=0.25)
+
+
+def test_reliability_tells_a_fault_from_noise() -> None:
+    rng = random.Random(4)
+
+    def rows(power: float) -> list[Scored]:
+        found = []
+        for i in range(500):
+            p = rng.random()
+            q = p**power / (p**power + (1 - p) ** power)
+            answer = Output("yes" if q > 0.5 else "no", {"no": 1 - q, "yes": q})
+            found.append(score_row(i, 1, "yes" if rng.random() < p else "no", answer, None, None))
+        return found
+
+    calibrated, sure = reliability(rows(1.0)), reliability(rows(4.0))
+    assert calibrated is not None
+    assert sure is not None
+    assert calibrated.excess < 3 * calibrated.spread
+    assert sure.excess > 5 * sure.spread
+    assert sure.brier > calibrated.brier
+    assert reliability(regression_rows(10)) is None
+
+
+def test_the_brier_score_is_that_of_scikit_learn() -> None:
+    rng = random.Random(2)
+    chances = [rng.random() for _ in range(100)]
+    truths = [rng.random() < 0.4 for _ in chances]
+    assert brier(chances, truths) == pytest.approx(sk.brier_score_loss(truths, chances))
+    assert (ece([], []), brier([], []), ece_noise([])) == (0.0, 0.0, (0.0, 0.0))

@@ -25,7 +25,7 @@ def verdict(world: Any, **options: Any) -> Any:
 def test_a_record_verifies_with_every_version_trained_again(drifted: Any) -> None:
     found = verdict(drifted)
     assert found.identical, found.differences
-    assert found.artifacts_checked == drifted.kinds().count("update")
+    assert found.artifacts_checked > drifted.kinds().count("update")  # what was scored in shadow, too
     assert found.decisions == len(drifted.decisions())
 
 

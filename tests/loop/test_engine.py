@@ -30,13 +30,16 @@ def test_a_drifting_world_is_learned_lost_and_learned_again(drifted: Any) -> Non
 
 
 def test_every_promotion_holds_its_evidence(drifted: Any) -> None:
-    for decision in drifted.decisions():
-        if decision.kind == "promote":
-            evidence = decision.evidence
-            assert evidence["candidate"]["accuracy"] > evidence["champion"]["accuracy"]
-            assert evidence["p_better"] <= evidence["alpha"]
-            assert evidence["wins"] > evidence["losses"]
-            assert len(evidence["digest"]) == 64
+    promotions = [d for d in drifted.decisions() if d.kind == "promote"]
+    for decision in promotions:
+        evidence = decision.evidence
+        assert evidence["e"] >= 1 / evidence["alpha"]
+        assert evidence["new_loss"] < evidence["old_loss"]
+        assert evidence["bars"]["superiority"]["passed"]
+        assert len(evidence["digest"]) == 64
+    # Version 0 knows nothing: two to one is enough. After that every attempt has its share of alpha.
+    assert promotions[0].evidence["alpha"] == 0.5
+    assert all(d.evidence["alpha"] < 0.05 for d in promotions[1:])
 
 
 def test_insufficient_labels_are_a_state(world: Any) -> None:
@@ -175,7 +178,9 @@ def test_a_candidate_of_a_champion_that_was_replaced_meanwhile_is_superseded(dri
     drifted.advance()
     drifted.work(job)
     drifted.settle()
-    assert [d.kind for d in drifted.decisions() if "superseded" in d.reason] == ["refuse"]
+    newest = [d for d in drifted.decisions() if d.version == job.spec.version]
+    assert [str(d.kind) for d in newest] == ["update", "refuse"]
+    assert newest[-1].evidence["end"] == "superseded"
 
 
 def test_a_changed_spec_is_an_event_and_a_decision(world: Any) -> None:

@@ -1,72 +1,54 @@
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
-from scipy.stats import binomtest, ttest_rel
 
+from everlearn.errors import SpecError
 from everlearn.loop import gate
 from everlearn.loop.bounds import Interval
 from everlearn.loop.policy import MAX_BACKOFF, Situation, advise, cooldown
-from everlearn.loop.scores import Scored, score_row
-from everlearn.spec import GateSpec, ModelSpec, parse_spec
+from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import Output
 
-
-def answers(rights: list[bool]) -> list[Scored]:
-    return [score_row(i, 1, "y", Output("y" if ok else "n"), None, None) for i, ok in enumerate(rights)]
+BASE = {"name": "m", "target": "y", "features": {"a": "numeric", "region": "categorical"}}
 
 
-def evidence(wins: int, losses: int, ties: int = 100) -> dict[str, Any]:
-    old = [False] * wins + [True] * losses + [True] * ties
-    new = [True] * wins + [False] * losses + [True] * ties
-    return gate.compare(answers(old), answers(new), "accuracy", "classification")
+def test_a_mark_is_what_an_answer_cost() -> None:
+    model = parse_spec(BASE)
+    sure = Output("y", {"y": 0.8, "n": 0.2})
+    assert gate.mark("y", sure, model) == gate.Mark(0.0, 0.8, pytest.approx(0.04))
+    assert gate.mark("n", sure, model) == gate.Mark(1.0, 0.8, pytest.approx(0.64))
+    assert gate.mark("y", Output(None), model).raw == 1.0
 
 
-def test_a_clearly_better_candidate_passes_and_an_equal_one_does_not() -> None:
-    assert gate.judge(evidence(30, 5), GateSpec(), quick=False).passed
-    assert not gate.judge(evidence(15, 15), GateSpec(), quick=False).passed
-    assert not gate.judge(evidence(0, 0), GateSpec(), quick=False).passed
+def test_losses_of_other_metrics_are_clipped_and_scaled() -> None:
+    nats = parse_spec({**BASE, "metric": "log_loss", "threshold": 0.5})
+    never = gate.mark("n", Output("y", {"y": 1.0, "n": 0.0}), nats)
+    assert gate.bounded(never, nats, 0.0) == 1.0
+    for metric, half in (("mae", 0.5), ("rmse", 0.25)):
+        values = parse_spec({**BASE, "task": "regression", "metric": metric, "threshold": 1.0})
+        assert gate.bounded(gate.mark(3.0, Output(2.0), values), values, 2.0) == half
+        assert gate.bounded(gate.mark(3.0, Output(99.0), values), values, 2.0) == 1.0
 
 
-def test_doubt_refuses() -> None:
-    verdict = gate.judge(evidence(20, 14), GateSpec(), quick=False)
-    assert not verdict.passed
-    assert "not proven better" in verdict.reason
+def test_a_recalibrated_version_is_compared_by_its_probabilities() -> None:
+    model = parse_spec(BASE)
+    bold, modest = (gate.mark("n", Output("y", {"y": p, "n": 1 - p}), model) for p in (0.99, 0.6))
+    assert gate.pair(1, bold, modest, (), model).old == gate.pair(1, bold, modest, (), model).new == 1.0
+    better = gate.pair(1, bold, modest, (), model, by_brier=True)
+    assert better.new < better.old
 
 
-def test_too_few_unseen_rows_refuse_and_say_so() -> None:
-    verdict = gate.judge(evidence(20, 0, ties=5), GateSpec(min_rows=50), quick=False)
-    assert not verdict.passed
-    assert "only 25 unseen rows" in verdict.reason
+def test_the_segments_of_a_row_are_the_values_of_the_named_columns() -> None:
+    model = parse_spec({**BASE, "gate": {"segments": ["region"]}})
+    assert gate.groups_of({"a": 1.0, "region": "EU"}, model) == ["region=EU"]
+    assert gate.groups_of({"a": 1.0}, model) == ["region=None"]
 
 
-def test_a_candidate_that_cannot_be_served_is_refused_whatever_it_scored() -> None:
-    verdict = gate.judge({**evidence(50, 0), "servable": False}, GateSpec(), quick=False)
-    assert not verdict.passed
-
-
-def test_the_quick_gate_refuses_only_what_is_proven_worse() -> None:
-    assert gate.judge(evidence(10, 12), GateSpec(), quick=True).passed
-    assert gate.judge(evidence(0, 0), GateSpec(), quick=True).passed
-    assert not gate.judge(evidence(5, 30), GateSpec(), quick=True).passed
-
-
-@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (3, 9), (40, 22), (200, 150)])
-def test_the_exact_mcnemar_p_is_the_binomial_one(wins: int, losses: int) -> None:
-    theirs = binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue if wins + losses else 1.0
-    assert gate.p_better(evidence(wins, losses)) == pytest.approx(theirs)
-
-
-def test_the_paired_t_p_is_that_of_scipy() -> None:
-    rng = random.Random(4)
-    truth = [rng.gauss(0, 1) for _ in range(80)]
-    old = [score_row(i, 1, t, Output(t + rng.gauss(0, 1.0)), 0, 0) for i, t in enumerate(truth)]
-    new = [score_row(i, 2, t, Output(t + rng.gauss(0, 0.8)), 0, 0) for i, t in enumerate(truth)]
-    ours = gate.p_better(gate.compare(old, new, "mae", "regression"))
-    losses = [[abs(float(s.value or 0) - float(s.truth)) for s in rows] for rows in (old, new)]
-    assert ours == pytest.approx(ttest_rel(*losses, alternative="greater").pvalue)
+def test_segments_must_be_features() -> None:
+    with pytest.raises(SpecError, match="segments"):
+        parse_spec({**BASE, "gate": {"segments": ["nowhere"]}})
 
 
 def spec(**policy: Any) -> ModelSpec:

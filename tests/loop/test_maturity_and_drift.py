@@ -49,13 +49,6 @@ def test_marks_never_fall() -> None:
     assert mark.row == 8
 
 
-def test_an_automatic_horizon_is_the_age_by_which_most_labels_came() -> None:
-    mark = Watermark()
-    for i in range(200):
-        mark.learn_delay(100 if i % 50 == 0 else i % 10)
-    assert mark.auto_rows == 9
-
-
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(0, 60))
 @settings(max_examples=30, deadline=None)
 def test_a_drift_detector_made_again_from_its_state_goes_on_the_same(values: list[float], cut: int) -> None:

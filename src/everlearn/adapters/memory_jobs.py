@@ -48,18 +48,20 @@ class MemoryJobs:
         with self._data.lock:
             self._keep(replace(self._held(job), lease_until=now + seconds, progress=progress))
 
-    def finish(self, job: Job, version: Version, outcome: NewEvent, now: float) -> Outcome:
+    def finish(self, job: Job, version: Version | None, outcome: NewEvent, now: float) -> Outcome:
         """See the port."""
         rules.check_outcome(outcome)
         with self._data.lock:
             held = self._held(job)
             model = self._data.model(held.spec.model)
-            if version.number in model.versions:
+            if version is not None and version.number in model.versions:
                 raise ConflictError(f"Model {version.model!r} has a version {version.number} already.")
             event = self._log(model, outcome)
-            model.versions[version.number] = replace(version, state=VersionState.CANDIDATE)
             self._keep(replace(held, state=JobState.DONE, progress=1.0, error=None, finished_at=now))
-            self._data.tell(version.model, rules.version_message(version.model, version.number, job.spec.id))
+            if version is not None:
+                model.versions[version.number] = replace(version, state=VersionState.CANDIDATE)
+                told = rules.version_message(version.model, version.number, job.spec.id)
+                self._data.tell(version.model, told)
             return event
 
     def fail(self, job: Job, error: str, now: float, retry_at: float | None) -> None:

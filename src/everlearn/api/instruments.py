@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from everlearn.api.parts import Parts
@@ -126,12 +126,20 @@ class StoreGauges(Collector):
                 ("score", "The model's metric over the newest window"),
             )
         }
-        for model, values in self._rows():
+        alerts = CounterMetricFamily(
+            "everlearn_alerts",
+            "Alerts that the loop raised, from the model's ledger",
+            labels=["model", "kind"],
+        )
+        for model, values, raised in self._rows():
             for name, value in values.items():
                 gauges[name].add_metric([model], value)
-        yield from gauges.values()
+            for kind, count in raised.items():
+                alerts.add_metric([model, kind], float(count))
+        yield from (*gauges.values(), alerts)
 
-    def _rows(self) -> Iterator[tuple[str, Mapping[str, float]]]:
+    def _rows(self) -> Iterator[tuple[str, Mapping[str, float], Mapping[str, int]]]:
+        """Each model's gauges, and how many alerts of each kind it has raised."""
         from everlearn.api.standing import standing
 
         try:
@@ -145,6 +153,6 @@ class StoreGauges(Collector):
                 }
                 if where.performance is not None:
                     values["score"] = where.performance
-                yield model, values
+                yield model, values, where.scores.get("alerts", {})
         except (EverlearnError, OSError):
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -79,12 +79,19 @@ class PredictBody(BaseModel):
 
 
 class PredictionAnswer(BaseModel):
-    """The answer for one row, and the version that gave it. ``value`` is null while nothing is known."""
+    """The answer for one row, and the version that gave it. ``value`` is null while nothing is known.
+
+    While the model abstains (see ``abstain`` in its spec) ``abstained`` is true; where it withholds its
+    answers, ``value`` is null and ``probabilities`` are left out.
+    """
 
     id: str
     version: int
     value: bool | int | float | str | None
     probabilities: dict[str, float] | None = Field(default=None, description="By class; not for regression")
+    abstained: Literal[True] | None = Field(
+        default=None, description="True while the model abstains; otherwise left out"
+    )
 
 
 class PredictAnswer(BaseModel):
@@ -166,7 +173,7 @@ async def _predict(door: Door, model: str, body: PredictBody, ids: Sequence[str]
     told: dict[str, Any] = {
         "model": model,
         "predictions": [
-            _told(key, *_recorded(receipt, served.version, output))
+            _told(key, *_recorded(receipt, served.version, output), served)
             for key, receipt, output in zip(keys, receipts, outputs, strict=True)
         ],
     }
@@ -191,10 +198,15 @@ def _recorded(receipt: Receipt, version: int, output: Output) -> tuple[int, Outp
     return version, output
 
 
-def _told(key: str, version: int, output: Output) -> dict[str, Any]:
+def _told(key: str, version: int, output: Output, served: Served) -> dict[str, Any]:
+    """What the caller gets. An answer that is withheld stands in the log, so that it can be scored."""
+    if served.withholding:
+        return {"id": key, "version": version, "value": None, "abstained": True}
     told: dict[str, Any] = {"id": key, "version": version, "value": output.value}
     if output.probabilities is not None:
         told["probabilities"] = output.probabilities
+    if served.abstaining:
+        told["abstained"] = True
     return told
 
 

@@ -18,6 +18,7 @@ from loguru import logger
 
 from everlearn.api.instruments import Instruments
 from everlearn.api.parts import Parts
+from everlearn.api.standing import abstains
 from everlearn.errors import NotFoundError, UnavailableError
 from everlearn.features.schema import Checked, Schema
 from everlearn.predictor import Baseline, Predictor
@@ -33,18 +34,30 @@ FRESH = 300.0
 SPECS_EVERY = 2.0
 """Seconds between looks at the specs, which other processes may change."""
 
+ABSTENTIONS_EVERY = 0.5
+"""Seconds between looks at whether the models that may abstain do."""
+
 MAX_BACKOFF = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers for a model. ``version`` is older than ``champion.version`` while a load fails."""
+    """What answers for a model. ``version`` is older than ``champion.version`` while a load fails.
+
+    ``abstaining`` is whether the loop has found the model's performance under its floor.
+    """
 
     spec: ModelSpec
     schema: Schema
     champion: Champion
     version: int
     predictor: Predictor | Baseline
+    abstaining: bool = False
+
+    @property
+    def withholding(self) -> bool:
+        """Whether callers get no answers for now."""
+        return self.abstaining and self.spec.abstain is not None and self.spec.abstain.action == "withhold"
 
     def answer(self, rows: Sequence[Row]) -> tuple[Checked, list[Output]]:
         """Check rows against the schema and answer them; raises SchemaError with every fault."""
@@ -81,7 +94,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._looked = self._specs_read = float("-inf")
+        self._looked = self._specs_read = self._abstentions_read = float("-inf")
         self.error: str | None = None
 
     def start(self) -> None:
@@ -133,6 +146,7 @@ class Runtime:
                 raise
             self._respec(model, spec)
             self._keep(model, champion, spec)
+            self._read_abstention(model)
             served = self._served.get(model)
         if served is None:
             reason = self._failed[model].reason if model in self._failed else "it is not loaded yet"
@@ -167,6 +181,8 @@ class Runtime:
                 self._read_specs()
             for model, champion in champions.items():
                 self._keep(model, champion, None)
+            if time.monotonic() - self._abstentions_read >= ABSTENTIONS_EVERY:
+                self._read_abstentions()
             self._looked = time.monotonic()
 
     def _follow(self) -> None:
@@ -209,7 +225,8 @@ class Runtime:
             predictor = Predictor.from_bundle(self._parts.artifacts.get(digest))
             self._warm(predictor)
             predictor.self_test()
-        return Served(spec, Schema.from_spec(spec), champion, version, predictor)
+        abstaining = self._abstains(spec)
+        return Served(spec, Schema.from_spec(spec), champion, version, predictor, abstaining)
 
     def _warm(self, predictor: Predictor) -> None:
         try:
@@ -262,6 +279,25 @@ class Runtime:
             raise _Unchanged
         self._cursors[model] = checkpoint.cursor
         return majority_of(checkpoint.state)
+
+    def _abstains(self, spec: ModelSpec) -> bool:
+        """What the loop has found; a model that may not abstain is not looked up."""
+        return spec.abstain is not None and abstains(self._parts.ledger.checkpoint(spec.name).state)
+
+    def _read_abstentions(self) -> None:
+        for model in list(self._served):
+            try:
+                self._read_abstention(model)
+            except NotFoundError:  # deleted meanwhile: the next look forgets it
+                continue
+        self._abstentions_read = time.monotonic()
+
+    def _read_abstention(self, model: str) -> None:
+        served = self._served.get(model)
+        if served is None or (abstaining := self._abstains(served.spec)) == served.abstaining:
+            return
+        self._served[model] = replace(served, abstaining=abstaining)
+        logger.info("{}: {}", model, "abstains" if abstaining else "answers as usual again")
 
     def _read_specs(self) -> None:
         cursor: str | None = None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from everlearn.api.parts import Parts
 from everlearn.types import Champion, Head
 
@@ -26,6 +28,24 @@ class Standing:
         if value is None:
             value = self.scores.get("served", {}).get("window", {}).get(self.scores.get("metric"))
         return None if value is None else float(value)
+
+
+class _Abstention(msgspec.Struct):
+    """The one field of a loop's state that the request path needs; the decoder skips the others."""
+
+    abstaining: bool = False
+
+
+_abstention = msgspec.json.Decoder(_Abstention)
+
+
+def abstains(state: bytes) -> bool:
+    """Whether a model abstains, from a checkpoint's state: far cheaper than its whole summary.
+
+    >>> abstains(b""), abstains(b'{"abstaining": true, "rows": 7}')
+    (False, True)
+    """
+    return bool(state) and _abstention.decode(state).abstaining
 
 
 def standing(parts: Parts, model: str, champion: Champion | None = None) -> Standing:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from everlearn import __version__
-from everlearn.cli import data, doctor, learners, models, replay, serve, show, steer
+from everlearn.cli import data, doctor, learners, models, replay, serve, show, steer, what_if, why
 from everlearn.errors import EverlearnError
 
 FAULTS_SHOWN = 20
@@ -48,9 +48,11 @@ app.command()(data.predict)
 app.command()(data.label)
 app.command()(data.load)
 app.command()(replay.replay)
+app.command("what-if")(what_if.what_if)
 app.command()(show.status)
 app.command()(show.versions)
 app.command()(show.decisions)
+app.command()(why.why)
 app.command()(steer.promote)
 app.command()(steer.rollback)
 app.command()(steer.freeze)

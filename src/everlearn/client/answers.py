@@ -19,17 +19,25 @@ class Prediction:
     """One answer. Keep ``id``: the label is sent for it. ``value`` is ``None`` while nothing is known.
 
     ``probabilities`` maps each known class to its probability, and is ``None`` for regression.
+    ``abstained`` is whether the model abstains: then the answer is not to be relied on, or withheld.
     """
 
     id: str
     version: int
     value: Scalar
     probabilities: Mapping[str, float] | None = None
+    abstained: bool = False
 
     @classmethod
     def read(cls, record: Record) -> Prediction:
         """Read an item of the API's ``predictions``."""
-        return cls(record["id"], record["version"], record["value"], record.get("probabilities"))
+        return cls(
+            record["id"],
+            record["version"],
+            record["value"],
+            record.get("probabilities"),
+            bool(record.get("abstained")),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,6 +222,15 @@ class Verbs:
         return Pages(get(path(model, "decisions"), kind=kind, limit=limit))
 
     @Verb
+    def why(self, model: str, number: int | None = None) -> Call[Record]:
+        """Why a decision was made; by default the newest promotion, rollback or refusal.
+
+        ``headline``, ``paragraph``, ``numbers`` (each with ``name``, ``value`` and ``meaning``) and
+        ``why_not``, beside the decision itself. Raises NotFoundError if there is none.
+        """
+        return get(path(model, "decisions", "newest" if number is None else number, "why"))
+
+    @Verb
     def scores(self, model: str) -> Call[Record]:
         """The matured scores of what was served, with the baselines beside them."""
         return get(path(model, "scores"))

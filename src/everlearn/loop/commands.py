@@ -28,7 +28,9 @@ class Steered(Protocol):
     def decide(  # noqa: D102
         self, kind: DecisionKind, reason: str, evidence: Mapping[str, Any], version: int | None = None
     ) -> Decision: ...
-    def update(self, mode: str, reason: str, evidence: Mapping[str, Any]) -> None: ...  # noqa: D102
+    def update(  # noqa: D102
+        self, mode: str, reason: str, evidence: Mapping[str, Any], *, looked: bool = False
+    ) -> None: ...
     def promote(  # noqa: D102
         self, kind: DecisionKind, version: int, reason: str, evidence: Mapping[str, Any]
     ) -> None: ...
@@ -69,7 +71,8 @@ def _retrain(engine: Steered, event: Command, asked: Asked) -> None:
         engine.decide(DecisionKind.HOLD, reason, {**asked, "value": interval.value, "rows": interval.rows})
     else:
         reason = f"retrain by command: {engine.spec.metric} {interval.value:.4f}"
-        engine.update("fresh", f"{reason} is under the threshold {engine.threshold:g}", asked)
+        words = f"{reason} is under the threshold {engine.threshold:g}"
+        engine.update("fresh", words, asked, looked=True)
 
 
 def _keeps(engine: Steered, interval: Interval) -> bool:
@@ -97,7 +100,6 @@ def _roll_back(engine: Steered, event: Command, asked: Asked) -> None:  # noqa: 
     version = state.previous.pop()
     reason = f"rolled back by command from version {state.champion}"
     engine.promote(DecisionKind.ROLLBACK, version, reason, asked)
-    state.at_update = state.learnable
 
 
 def _freeze(engine: Steered, event: Command, asked: Asked) -> None:

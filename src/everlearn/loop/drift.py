@@ -1,68 +1,93 @@
-"""An error-rate drift detector that survives restarts without pickling its insides.
+"""The watch over a champion's loss: it says when the loss has risen, and survives restarts.
 
-River's ADWIN keeps its buckets to itself. We keep the newest inputs instead, and hold to one
-invariant: *the detector is an ADWIN that was fed exactly these inputs*. So it can be made again from
-them, bit for bit, in any process.
+Detectors are named by the model's spec; each keeps to the same budget of false alarms on stable losses.
+``cusum`` is ours (:mod:`everlearn.loop.cusum`) and always at work, because the others are tuned by what it
+learns of the losses; ``adwin`` and ``hddm_a`` are river's (:mod:`everlearn.loop.river_detectors`). One change
+is one warning: when one detector says that the loss has risen, all begin anew.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-KEPT = 2048
-"""Inputs that survive a trim; a trim happens at twice as many."""
+from everlearn.loop.cusum import Cusum, CusumState, Rise
+from everlearn.loop.river_detectors import Adwin, Detector, HddmA, graded
+from everlearn.spec import DriftSpec
+
+__all__ = ["DriftState", "ErrorDrift", "Rise"]
 
 
 class DriftState(msgspec.Struct):
-    """The detector's inputs since its last reset, and what it has said so far.
+    """What the detectors know since their last restart, and what they have said so far.
 
-    ``last`` is the position of the newest warning, and ``changed`` how many rows had matured when the
-    loss began to rise, by the detector's own estimate; ``None`` once another champion answers.
+    ``inputs`` are ADWIN's, ``means`` HDDM-A's; ``inefficiency`` is what these two reckon with. ``last`` is
+    the position of the newest warning, and ``changed`` how many rows had matured when the loss began to
+    rise, by the detector's own estimate; ``None`` once another champion answers.
     """
 
     inputs: list[float] = []
     warnings: int = 0
     last: int | None = None
     changed: int | None = None
+    cusum: CusumState = msgspec.field(default_factory=CusumState)
+    means: list[float] = []
+    inefficiency: float = 1.0
 
 
 class ErrorDrift:
-    """ADWIN (Bifet & Gavaldà 2007) over the losses of the champion, in prediction order."""
+    """The detectors at work on the losses of the champion, in prediction order."""
 
-    def __init__(self, state: DriftState, delta: float = 0.002) -> None:
+    def __init__(self, state: DriftState, spec: DriftSpec | None = None) -> None:
+        spec = spec or DriftSpec()
         self.state = state
-        self._delta = delta
-        self._adwin: Any = None
+        self._cusum = Cusum(state.cusum, spec.false_alarms)
+        self._heeded = "cusum" in spec.detectors
+        self._others = self._make(spec)
+        self._seen = state.cusum.calibrated
 
-    def _fed(self) -> Any:
-        if self._adwin is None:
-            from river.drift import ADWIN
-
-            self._adwin = ADWIN(delta=self._delta)
-            for value in self.state.inputs:
-                self._adwin.update(value)
-        return self._adwin
+    def _make(self, spec: DriftSpec) -> list[Detector]:
+        state, settings = self.state, (spec.false_alarms, self.state.inefficiency)
+        others: list[Detector] = []
+        if "adwin" in spec.detectors:
+            others.append(Adwin(state.inputs, *settings))
+        if "hddm_a" in spec.detectors:
+            others.append(HddmA(state.means, *settings))
+        return others
 
     def reset(self) -> None:
         """Forget the past: another champion answers now."""
-        self.state.inputs.clear()
-        self._adwin = None
+        self._cusum.restart()
+        self._begin()
 
-    def update(self, loss: float) -> tuple[float, float, int] | None:
-        """Take in a loss; ``None``, or if the mean has risen: before, after, and over how many inputs."""
-        adwin = self._fed()
-        before = adwin.estimation
-        adwin.update(loss)
-        self.state.inputs.append(loss)
-        if adwin.drift_detected:
-            after, width = adwin.estimation, int(adwin.width)
-            self.reset()
-            if after > before:
-                self.state.warnings += 1
-                return before, after, width
-        elif len(self.state.inputs) >= 2 * KEPT:
-            del self.state.inputs[:-KEPT]
-            self._adwin = None
-        return None
+    def update(self, loss: float) -> Rise | None:
+        """Take in a loss in [0, 1]; ``None``, or what has risen."""
+        rise = self._cusum.update(loss)
+        if self._others or not self._heeded:
+            rise = self._ask(loss, rise if self._heeded else None)
+        if rise is not None:
+            self.state.warnings += 1
+            self._begin()
+        return rise
+
+    def _ask(self, loss: float, rise: Rise | None) -> Rise | None:
+        if self._cusum.state.calibrated != self._seen:
+            self._retune()
+        for detector in self._others:
+            found = detector.update(loss)
+            if found is not None and rise is None:
+                rise = found
+                self._cusum.rose(found.width)
+        return rise
+
+    def _retune(self) -> None:
+        self._seen = self._cusum.state.calibrated
+        inefficiency = graded(self._cusum.state.inefficiency)
+        if self._seen and inefficiency != self.state.inefficiency:
+            self.state.inefficiency = inefficiency
+            for detector in self._others:
+                detector.retune(inefficiency)
+
+    def _begin(self) -> None:
+        self._seen = self._cusum.state.calibrated
+        for detector in self._others:
+            detector.reset()

@@ -6,19 +6,23 @@ Works on ports alone, so the same code runs on SQLite, on PostgreSQL and in memo
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from everlearn import __version__
 from everlearn.errors import EverlearnError, FencedError, InvalidError, UnavailableError
+from everlearn.loop import remembering, shadow
 from everlearn.loop.engine import Engine
 from everlearn.loop.maturity import Waiting
 from everlearn.loop.state import dump, load, spec_of
-from everlearn.loop.training import Progress, Trained, examples_wanted, silent, train
+from everlearn.loop.training import Progress, Trained, examples_wanted, remember, silent, train
 from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Versions
 from everlearn.predictor import Predictor
 from everlearn.spec import ModelSpec, parse_spec
-from everlearn.types import EventKind, Job, NewEvent, Step, Version
+from everlearn.types import EventKind, Job, JobSpec, NewEvent, Row, Step, Version
 
 MAX_ATTEMPTS = 3
 RETRY_SECONDS = 5.0
@@ -113,12 +117,28 @@ def run_job(
 def _finish(
     job: Job, log: Log, versions: Versions, jobs: Jobs, artifacts: Artifacts, clock: Clock, progress: Progress
 ) -> None:
+    name = f"outcome:{job.spec.id}"
+    if job.spec.kind != "train":
+        result = derive_marks(job.spec, log, versions, artifacts)
+        now = clock.now()
+        body = {"job": job.spec.id, "version": job.spec.version, "result": result, "error": None}
+        jobs.finish(job, None, NewEvent(EventKind.OUTCOME, now, name, body), now)
+        return
     started = clock.now()
     plan, spec = job.spec.arguments, parse_spec(job.spec.arguments["spec"])
-    trained = derive(job.spec.model, spec, plan, log, versions, artifacts, progress)
+    left = plan.get("seconds_left")
+
+    def within_budget(share: float) -> None:
+        if left is not None and clock.now() - started > left:
+            raise InvalidError(f"stopped: the budget of the day had {left:.0f} s left for it")
+        progress(share)
+
+    trained = derive(job.spec.model, spec, plan, log, versions, artifacts, within_budget)
     digest = artifacts.put(trained.predictor.bundle(trained.anchors))
     result = result_of(trained, digest, servable(digest, artifacts))
+    result["facts"]["latency_ms"] = _latency(trained, clock)
     now = clock.now()
+    result["facts"]["seconds"] = now - started
     version = Version(
         model=job.spec.model,
         number=job.spec.version,
@@ -130,11 +150,21 @@ def _finish(
         learned_upto=trained.learned_upto,
         rows=trained.rows,
         digest=digest,
-        metrics={**result["evidence"], "seconds": now - started, "job": job.spec.id},
+        metrics={**result["evidence"], **result["facts"], "job": job.spec.id},
         created_at=now,
     )
     body = {"job": job.spec.id, "version": job.spec.version, "result": result, "error": None}
-    jobs.finish(job, version, NewEvent(EventKind.OUTCOME, now, f"outcome:{job.spec.id}", body), now)
+    jobs.finish(job, version, NewEvent(EventKind.OUTCOME, now, name, body), now)
+
+
+def _latency(trained: Trained, clock: Clock) -> float | None:
+    """Milliseconds that one row takes: the median over the anchors."""
+    took = []
+    for row in trained.anchors[:20]:
+        started = clock.now()
+        trained.predictor.predict([row])
+        took.append(1000.0 * (clock.now() - started))
+    return sorted(took)[len(took) // 2] if took else None
 
 
 def derive(
@@ -147,22 +177,48 @@ def derive(
     progress: Progress = silent,
 ) -> Trained:
     """Train what a plan says, from the log and the champion's artifact: repeatable at any later time."""
-    if plan["mode"] != "incremental" and plan["champion"] == 0:
-        champion = None
-    else:
-        digest = versions.get(model, plan["champion"]).digest
-        champion = Predictor.from_bundle(artifacts.get(digest)) if digest else None
+    champion = None if plan["champion"] == 0 else load_version(model, plan["champion"], versions, artifacts)
     wants = Predictor.new(spec).learner.wants
     examples = log.examples(model, **examples_wanted(spec, plan, wants))
     if not examples:
         raise InvalidError("There is nothing new to learn from: send labels or load history")
-    return train(spec, plan, examples, champion, progress)
+    trained = train(spec, plan, examples, champion, progress)
+    anchors = plan.get("anchors", {})
+    features = features_of(model, [name for kept in anchors.values() for name, _ in kept], log)
+    return replace(trained, remembered=remember(spec, plan, features, trained.predictor, champion))
+
+
+def derive_marks(job: JobSpec, log: Log, versions: Versions, artifacts: Artifacts) -> dict[str, Any]:
+    """Let versions answer rows of the log (``shadow``), or test them for a known regime (``regime``)."""
+    plan, spec = job.arguments, parse_spec(job.arguments["spec"])
+    regime = job.kind == "regime"
+    numbers = remembering.versions_of(plan) if regime else plan["versions"]
+    answering = {number: load_version(job.model, number, versions, artifacts) for number in numbers}
+    known = {number: version for number, version in answering.items() if version is not None}
+    ids = remembering.ids_of(plan) if regime else [name for name, _ in plan["rows"]]
+    work = remembering.tested if regime else shadow.score
+    return work(plan, spec, features_of(job.model, ids, log), known)
+
+
+def features_of(model: str, ids: Sequence[str], log: Log) -> dict[str, Row]:
+    """The features of predictions, by id."""
+    found = log.find(model, ids) if ids else {}
+    return {name: asked.features for name, (asked, _) in found.items() if asked is not None}
+
+
+def load_version(model: str, number: int, versions: Versions, artifacts: Artifacts) -> Predictor | None:
+    """A version from its artifact; ``None`` for version 0, which has none."""
+    digest = versions.get(model, number).digest
+    return Predictor.from_bundle(artifacts.get(digest)) if digest else None
 
 
 def result_of(trained: Trained, digest: str | None, servable: bool) -> dict[str, Any]:
-    """The result of a job as its outcome event carries it."""
+    """The result of a job as its outcome event carries it. ``facts`` may hold what was measured, too."""
     return {
-        "evidence": {**trained.evidence, "servable": servable},
+        "evidence": trained.evidence,
+        "answers": msgspec.to_builtins(trained.answers),
+        "anchors": trained.remembered,
+        "facts": {"servable": servable},
         "digest": digest,
         "rows": trained.rows,
         "learned_from": trained.learned_from,

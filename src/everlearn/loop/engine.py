@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from everlearn.errors import IntegrityError
-from everlearn.loop import commands, gate, policy
+from everlearn.loop import commands, gate, judging, policy, remembering, watching
 from everlearn.loop.bounds import Interval
 from everlearn.loop.drift import ErrorDrift
 from everlearn.loop.maturity import Waiting
+from everlearn.loop.reliability import ece, ece_noise
 from everlearn.loop.scores import Scored, loss, metric_interval, score_row, terms_of
+from everlearn.loop.shadow import ShadowRow, plan_of
 from everlearn.loop.state import Activity, Known, LoopState, dump, load, spec_of
 from everlearn.spec import ModelSpec
 from everlearn.types import (
@@ -34,7 +36,12 @@ from everlearn.types import (
 
 DEFAULT_THRESHOLD = 0.8
 MAX_PREVIOUS = 50
-MAX_KNOWN = 2000
+
+CALIBRATION_LOOK = 100
+"""Matured rows between two looks at the champion's calibration."""
+
+BLIND = frozenset({"first-version", "publish", "history", "every", "always"})
+"""Reasons for an update that have not looked at the champion's losses."""
 
 
 @dataclass(slots=True)
@@ -66,10 +73,25 @@ class Engine:
         self._state = state
         self._spec = spec_of(state)
         self._waiting = waiting or Waiting(by_time=self._by_time)
-        self._drift = ErrorDrift(state.drift)
+        self._drift = ErrorDrift(state.drift, self._spec.drift if self._spec else None)
         self._effects = Effects()
         self._code = code
+        self._within: float | None = None
+        self._read_spec()
         self._seq = state.cursor
+
+    def _read_spec(self) -> None:
+        """What of the spec is asked for at every row."""
+        names = (
+            []
+            if self._spec is None
+            else [self._spec.policy.name, *(p.name for p in self._spec.policy.any_of)]
+        )
+        self._priced = "cost_aware" in names
+        spec = self._spec
+        self._calibrates = bool(spec and spec.policy.recalibrate and not self.streaming and gate.binary(spec))
+        size = None if self._spec is None else self._spec.learner.parameters.get("size")
+        self._capacity = size if isinstance(size, int) else None
 
     @property
     def state(self) -> LoopState:
@@ -125,7 +147,7 @@ class Engine:
         elif isinstance(event, Command):
             commands.obey(self, event)
         elif isinstance(event, Outcome):
-            self._on_outcome(event)
+            judging.on_outcome(self, event)
         elif isinstance(event, Tick):
             self._mature()
         self._check_if_due()
@@ -135,6 +157,7 @@ class Engine:
     def _on_prediction(self, event: Prediction) -> None:
         self._state.rows = event.row
         self._mature()
+        watching.on_prediction(self, event)
         if event.label is not None:
             self._on_truth(event.label, event)
 
@@ -153,7 +176,7 @@ class Engine:
                 self._waiting.add(joined)
             return
         self._learnable(state.cursor, label.value)
-        state.watermark.learn_delay(state.rows - prediction.row)
+        state.watermark.labelled(prediction.row, prediction.at, state.rows, state.now)
         self._mature()
         if state.watermark.covers(prediction.row, prediction.at):
             self._score(joined)
@@ -181,19 +204,37 @@ class Engine:
         if len(state.window) >= 2 * keep:
             del state.window[:-keep]
         state.totals.add(terms_of(scored, self.spec.task))
+        judging.note(self, label)
+        remembering.note(self, label)
+        watching.on_truth(self, label)
         if prediction.version == state.champion:
-            self._watch(loss(scored, self.spec.task))
+            value = loss(scored, self.spec.task)
+            if self._priced:
+                state.cost.saw(value)
+            if self._calibrates and prediction.output.probabilities:
+                state.certain.append((max(prediction.output.probabilities.values()), value == 0.0))
+                if len(state.certain) >= 2 * keep:
+                    del state.certain[:-keep]
+            self._watch(value)
 
     def _watch(self, value: float) -> None:
         risen = self._drift.update(value)
         if risen is None:
             return
-        before, after, width = risen
-        self._state.drift.last = self._state.cursor
-        self._state.drift.changed = self._state.matured - width
-        self._state.refusals = 0
-        reason = f"drift: the champion's loss rose from {before:.4f} to {after:.4f} (ADWIN)"
-        self.decide(DecisionKind.WARN, reason, {"before": before, "after": after}, self._state.champion)
+        state = self._state
+        state.drift.last = state.cursor
+        state.drift.changed = state.matured - risen.width
+        state.refusals, state.archived_tried, state.recalibrate_tried = 0, False, False
+        state.warned = True
+        reason = (
+            f"drift: the champion's loss rose from {risen.before:.4f} to {risen.after:.4f} "
+            f"over the newest {risen.width} rows ({risen.detector})"
+        )
+        evidence = {name: getattr(risen, name) for name in ("detector", "before", "after", "width")}
+        self.decide(DecisionKind.WARN, reason, evidence, state.champion)
+        remembering.cut(self, reason)
+        if self.spec.policy.reuse and not state.frozen:
+            judging.try_archived(self, reason)
 
     # -- what is decided ---------------------------------------------------------------------------
 
@@ -224,6 +265,31 @@ class Engine:
             self.spec.policy.confidence,
         )
 
+    def _abstain(self) -> None:
+        """Answers are flagged or withheld while even the good bound of the metric is under the floor."""
+        state, wanted = self._state, self.spec.abstain
+        interval = self.champion_interval() if wanted is not None and state.champion else None
+        below = wanted is not None and interval is not None and self._under(interval, wanted.floor)
+        if below == state.abstaining or (wanted is not None and interval is None):
+            return
+        state.abstaining = below
+        evidence: dict[str, Any] = {"abstaining": below}
+        words = "answers as usual again"
+        if wanted is not None and interval is not None:
+            evidence |= {"floor": wanted.floor, "action": wanted.action, "rows": interval.rows}
+            evidence |= {"value": interval.value, "lower": interval.lower, "upper": interval.upper}
+            side = "does not reach" if below else "reaches"
+            words = f"{self.spec.metric} {interval.value:.4f} {side} the floor {wanted.floor:g}: "
+            words += (
+                f"answers are {'flagged' if wanted.action == 'flag' else 'withheld'}" if below else "over"
+            )
+        self.decide(DecisionKind.ABSTAIN, words, evidence, state.champion)
+
+    def _under(self, interval: Interval, floor: float) -> bool:
+        if interval.rows < self.spec.policy.min_labels:
+            return False
+        return interval.lower > floor if self.spec.lower_is_better else interval.upper < floor
+
     def _check_if_due(self) -> None:
         state = self._state
         if (
@@ -232,12 +298,15 @@ class Engine:
         ):
             return
         state.at_check = state.learnable + state.matured
+        judging.dispatch(self)
+        remembering.dispatch(self)
+        self._abstain()
         if state.frozen:
-            self._hold("frozen", "frozen by command", {})
+            self._hold("frozen", "frozen", {})
         elif state.activity is None:
             self._follow(policy.advise(self.spec, self.threshold, self.streaming, self._situation()))
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
         """Check at the end of this event: much may have come while a job was at work."""
         self._state.at_check = self._state.learnable + self._state.matured - self.spec.policy.check_every
 
@@ -248,6 +317,8 @@ class Engine:
 
     def _situation(self) -> policy.Situation:
         state = self._state
+        error = self._calibration_error()
+        changed = state.drift.changed
         return policy.Situation(
             champion=state.champion,
             learnable=state.learnable,
@@ -257,82 +328,103 @@ class Engine:
             refusals=state.refusals,
             acting=state.acting,
             metric=self.champion_interval() if state.champion else None,
+            now=state.now,
+            updated_at=state.updated_at,
+            warned=state.warned,
+            drift_rows=None if changed is None else state.matured - changed,
+            ece=None if error is None else error[0],
+            ece_noise=None if error is None else error[1],
+            archived=len(judging.archived_versions(state)),
+            reuse_tried=state.archived_tried or state.archived is not None,
+            recalibrate_tried=state.recalibrate_tried or self.streaming,
+            unlabelled=state.unlabelled,
+            row=state.rows,
+            capacity=self._capacity,
+            cost=state.cost,
+            budget=state.budget,
         )
 
+    def _calibration_error(self) -> tuple[float, float] | None:
+        """The champion's calibration error on its newest rows and the noise level, looked at now and then."""
+        state, spec = self._state, self.spec
+        if not self._calibrates or not state.champion:
+            return None
+        if state.matured - state.ece_at >= CALIBRATION_LOOK:
+            state.ece_at = state.matured
+            sure = [p for p, _ in state.certain]
+            state.ece = None
+            if len(sure) >= spec.policy.min_labels:
+                chance, spread = ece_noise(sure)
+                state.ece = (ece(sure, [right for _, right in state.certain]), chance + 3.0 * spread)
+        return state.ece
+
     def _follow(self, advice: policy.Advice) -> None:
-        self._state.status, self._state.acting = advice.state, advice.acting
+        state = self._state
+        state.status, state.acting = advice.state, advice.acting
         if advice.action == "hold":
             self._hold(advice.key, advice.reason, advice.evidence)
-        else:
-            self.update(advice.action, advice.reason, advice.evidence)
+        elif state.learnable < state.quiet_until:
+            reason = f"cooling down after a rollback, until {state.quiet_until} labels are known"
+            self._hold("after-rollback", reason, {})
+        elif advice.action == "reuse":
+            judging.try_archived(self, advice.reason)
+        elif state.candidate is None or judging.give_way(self):
+            self._within = advice.seconds_left
+            self.update(advice.action, advice.reason, advice.evidence, looked=advice.key not in BLIND)
+            self._within = None
 
-    def update(self, mode: str, reason: str, evidence: Mapping[str, Any]) -> None:
-        """Ask for a candidate: ``fresh``, or ``incremental`` from the champion."""
+    def update(self, mode: str, reason: str, evidence: Mapping[str, Any], *, looked: bool = False) -> None:
+        """Ask for a candidate: ``fresh``, ``incremental`` from the champion, or the champion ``recalibrate``d.
+
+        ``looked``: the champion's losses led to it. The newest rows are then no fair evidence against it,
+        so the candidate learns from them, and is judged on rows that mature from now on.
+        """
         state = self._state
         version, state.next_version = state.next_version, state.next_version + 1
         champion = state.version(state.champion) or Known(0)
         plan = {
             "mode": mode,
-            "holdout": self._holdout(),
+            "holdout": 0 if looked and mode == "fresh" else self.spec.gate.holdout,
             "champion": state.champion,
             "upto": state.cursor,
             "matured_row": state.watermark.row,
             "matured_at": state.watermark.at if self._by_time else None,
             "learned_through": champion.learned_through,
             "learned_upto": champion.learned_upto,
+            "seconds_left": self._within,
         }
         job = f"{self.spec.name}-{state.decisions + 1}"
         self.decide(DecisionKind.UPDATE, reason, {**evidence, "job": job, "plan": plan}, version)
-        arguments = {**plan, "spec": self.spec.to_dict()}
+        anchors = {} if mode == "incremental" else remembering.anchors_of(state)
+        arguments = {**plan, "anchors": anchors, "spec": self.spec.to_dict()}
         self._effects.jobs.append(JobSpec(job, self.spec.name, "train", version, arguments))
-        state.activity = Activity(job, version, mode, state.champion)
+        state.activity = Activity(job, version, mode, state.champion, state.matured, not looked)
         state.at_update, state.loaded_at_update = state.learnable, state.loaded
-        state.held = ""
+        state.updated_at, state.held = state.now, ""
+        state.warned = state.unlabelled = False
+        state.recalibrate_tried = mode == "recalibrate"
+        state.budget.started(state.now)
 
-    def _holdout(self) -> int:
-        """Rows to leave unseen: after a drift a third of those since, so that the rest can be learned."""
-        gate, changed = self.spec.gate, self._state.drift.changed
-        if changed is None:
-            return gate.holdout
-        return min(gate.holdout, max(gate.min_rows, (self._state.matured - changed) // 3))
+    def ask_shadow(self, rows: Sequence[ShadowRow], versions: Sequence[int]) -> str:
+        """Ask for other versions' answers to rows; the id of the job."""
+        state = self._state
+        job = f"{self.spec.name}-shadow-{state.cursor}"
+        plan = plan_of(rows, versions, self.spec)
+        self.ask(JobSpec(job, self.spec.name, "shadow", state.champion, plan))
+        return job
+
+    def try_archived(self, reason: str) -> None:
+        """Score archived versions beside the champion from now on."""
+        judging.try_archived(self, reason)
+
+    def ask(self, job: JobSpec) -> None:
+        """Ask for a job."""
+        self._effects.jobs.append(job)
 
     # -- what comes back ---------------------------------------------------------------------------
 
-    def _on_outcome(self, event: Outcome) -> None:
-        state, activity = self._state, self._state.activity
-        if activity is None or activity.job != event.job:
-            reason = f"the outcome of {event.job} is not awaited any more"
-            self.decide(DecisionKind.REFUSE, reason, {"job": event.job}, event.version)
-            return
-        state.activity = None
-        self._look_again()
-        if event.error is not None:
-            state.refusals += 1
-            evidence = {"job": event.job, "error": event.error}
-            self.decide(DecisionKind.FAIL, f"the update failed: {event.error}", evidence, event.version)
-            return
-        self._judge(event, activity)
-
-    def _judge(self, event: Outcome, activity: Activity) -> None:
-        state, result = self._state, event.result
-        state.known.append(Known(event.version, result["learned_through"], result["learned_upto"]))
-        del state.known[:-MAX_KNOWN]
-        verdict = gate.judge(result["evidence"], self.spec.gate, quick=activity.mode == "incremental")
-        evidence = {**result["evidence"], **verdict.numbers, "job": event.job, "digest": result["digest"]}
-        words = f"{gate.headline(result['evidence'], self.spec)}, {verdict.reason}"
-        if state.champion != activity.champion:
-            self._refuse(
-                event.version, f"superseded: version {state.champion} became champion meanwhile", evidence
-            )
-        elif state.frozen:
-            self._refuse(event.version, f"frozen by command; {words}", evidence)
-        elif verdict.passed:
-            self.promote(DecisionKind.PROMOTE, event.version, words, evidence)
-        else:
-            state.refusals += 1
-            self._refuse(event.version, words, evidence)
-
-    def _refuse(self, version: int, reason: str, evidence: Mapping[str, Any]) -> None:
+    def refuse(self, version: int, reason: str, evidence: Mapping[str, Any]) -> None:
+        """A candidate is not to answer."""
         self.decide(DecisionKind.REFUSE, reason, evidence, version)
         self._effects.refused.append(version)
 
@@ -345,6 +437,13 @@ class Engine:
         )
         if kind is DecisionKind.PROMOTE:
             state.previous = [*state.previous, state.champion][-MAX_PREVIOUS:]
+        judging.changed(self, kind, version)
+        state.regimes.promoted(state.rows, version)
+        if self._priced:
+            state.cost.updated(state.rows, state.learnable, self._capacity)
+        state.ece, state.certain = None, []
+        if kind is DecisionKind.ROLLBACK or not self.streaming:
+            watching.restart(self)
         state.champion, state.term, state.champion_row = version, state.term + 1, state.rows
         state.refusals, state.acting, state.held = 0, False, ""
         state.status = "insufficient labels"
@@ -358,7 +457,11 @@ class Engine:
         state, old = self._state, self._state.spec
         self._spec = spec
         state.spec = spec.to_dict()
+        self._read_spec()
         changed = sorted(key for key, value in state.spec.items() if old and old.get(key) != value)
+        if state.watch is None or {"features", "drift", "task"} & set(changed):
+            watching.begin(state, spec)
+        self._drift = ErrorDrift(state.drift, spec.drift)
         if "label_horizon" in changed:
             self._waiting = self._waiting.reordered(by_time=self._by_time)
             self._mature()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from everlearn.errors import EverlearnError
-from everlearn.loop import gate
+from everlearn.loop import judging, remembering, shadow
+from everlearn.loop.anchors import eligible
 from everlearn.loop.drive import result_of
 from everlearn.loop.engine import Effects, Engine
 from everlearn.loop.scores import Scored, score_row
 from everlearn.loop.state import LoopState
-from everlearn.loop.training import Trained, examples_wanted, train
+from everlearn.loop.training import Trained, examples_wanted, judged, learnable, remember, train
 from everlearn.predictor import Predictor
 from everlearn.spec import ModelSpec
 from everlearn.types import (
@@ -121,7 +122,7 @@ class FileDriver:
         self._fold(asked)
 
     def _answer(self, i: int) -> Output:
-        if self._live:
+        if self._live and not self._state.prove:
             return self._working.predict((self.stream.rows[i],))[0]
         champion = self._predictors.get(self._state.champion)
         if champion is None:
@@ -139,7 +140,7 @@ class FileDriver:
 
     def _label(self, i: int) -> None:
         seq, value, asked = self._take_seq(), self.stream.targets[i], self._asked[i]
-        if self._live:
+        if self._live and not eligible(i + 1, self.spec.regimes.anchor_every):
             started = time.perf_counter()
             self._working.learn((asked.features,), (value,))
             self.learning_seconds += time.perf_counter() - started
@@ -160,7 +161,7 @@ class FileDriver:
     def _fold(self, event: Event) -> None:
         self._engine.step(event)
         effects = self._engine.take()
-        if effects.decisions:
+        if effects.decisions or effects.jobs:
             self._follow(effects)
 
     def _follow(self, effects: Effects) -> None:
@@ -169,6 +170,8 @@ class FileDriver:
         self.decision_rows += [answered] * len(effects.decisions)
         for promotion in effects.promotions:
             self._ahead = []
+            if self._live and promotion.version < max(self._predictors, default=0):
+                self._go_back(promotion.version)
             if self.first is None:
                 self.first = (answered, self._predictors[promotion.version])
         for job in effects.jobs:
@@ -176,14 +179,25 @@ class FileDriver:
         self._forget()
 
     def _forget(self) -> None:
-        kept = {self._state.champion, *(self._state.previous[-1:])}
-        self._predictors = {n: p for n, p in self._predictors.items() if n in kept}
+        state = self._state
+        kept = {state.champion, *judging.archived_versions(state)[: judging.MOST_ARCHIVED]}
+        kept |= {*state.previous[-1:], *(one.best or 0 for one in state.regimes.regimes)}
+        if state.candidate is not None:
+            kept.add(state.candidate.trial.version)
+        if state.bake is not None:
+            kept.add(state.bake.old)
+        if state.shadow is not None:
+            kept |= set(state.shadow.versions)
+        if len(self._predictors) > len(kept):
+            self._predictors = {n: p for n, p in self._predictors.items() if n in kept}
 
     def _do(self, job: JobSpec) -> Outcome:
         """Do a job at once. A failure is an outcome, as it is live."""
         seq, at = self._take_seq(), self._state.now
         started = time.perf_counter()
         try:
+            if job.kind != "train":
+                return Outcome(seq, at, job.id, job.version, self._compare(job))
             trained = self._train(job.arguments)
         except Exception as error:
             words = error.detail if isinstance(error, EverlearnError) else f"{type(error).__name__}: {error}"
@@ -195,12 +209,29 @@ class FileDriver:
             self.first = (len(self._asked), trained.predictor)
         return Outcome(seq, at, job.id, job.version, result_of(trained, None, True))
 
+    def _compare(self, job: JobSpec) -> dict[str, Any]:
+        plan = job.arguments
+        if job.kind == "regime":
+            return remembering.tested(
+                plan, self.spec, self._features(remembering.ids_of(plan)), self._predictors
+            )
+        return shadow.score(
+            plan, self.spec, self._features(name for name, _ in plan["rows"]), self._predictors
+        )
+
+    def _features(self, ids: Iterable[str]) -> dict[str, Row]:
+        return {name: self.stream.rows[int(name)] for name in ids}
+
     def _train(self, plan: Mapping[str, Any]) -> Trained:
         champion = self._predictors.get(plan["champion"])
-        if self._live and champion is not None:
-            return self._snapshot(plan, champion)
-        wants = Predictor.new(self.spec).learner.wants
-        return train(self.spec, plan, self._examples(**examples_wanted(self.spec, plan, wants)), champion)
+        if self._live and champion is not None and plan["mode"] == "incremental":
+            trained = self._snapshot(plan, champion)
+        else:
+            wants = Predictor.new(self.spec).learner.wants
+            examples = self._examples(**examples_wanted(self.spec, plan, wants))
+            trained = train(self.spec, plan, examples, champion)
+        features = self._features(name for kept in plan.get("anchors", {}).values() for name, _ in kept)
+        return replace(trained, remembered=remember(self.spec, plan, features, trained.predictor, champion))
 
     def _snapshot(self, plan: Mapping[str, Any], champion: Predictor) -> Trained:
         """The learner as it is now, judged by what it answered since the last version.
@@ -209,25 +240,29 @@ class FileDriver:
         the champion knows labels that the answers to them could not know.
         """
         new = self._examples(upto=plan["upto"], after=plan["learned_upto"])
-        asked = [e for e in new[-plan["holdout"] :] if e.order > plan["learned_upto"]]
+        asked = [
+            e for e in new[-plan["holdout"] :] if e.order > plan["learned_upto"] and e.output is not None
+        ]
         rows = [e.features for e in asked]
-        evidence = gate.compare(
-            _against(asked, champion.predict(rows)),
-            _against(asked, [e.output for e in asked if e.output is not None]),
-            self.spec.metric or "",
-            self.spec.task,
-        )
+        served = [e.output for e in asked if e.output is not None]
+        evidence, answered = judged(self.spec, asked, champion.predict(rows), served)
         through = max(plan["learned_through"], *(e.order for e in new))
-        return Trained(
-            self._working.copy(), evidence, rows[-20:], new[0].order, through, plan["upto"], len(new)
-        )
+        working = self._working.copy()
+        return Trained(working, evidence, answered, rows[-20:], new[0].order, through, plan["upto"], len(new))
+
+    def _go_back(self, version: int) -> None:
+        """The stream learner goes on from the version that came back, and what came after it."""
+        restored = self._predictors.get(version)
+        known = self._state.version(version)
+        if restored is None or known is None:
+            return
+        self._working = restored.copy()
+        since = learnable(self._examples(upto=self._seq, after=known.learned_upto), self.spec)
+        if since:
+            self._working.learn([e.features for e in since], [e.target for e in since])
 
     def _examples(self, *, upto: int, after: int = 0, newest: int | None = None) -> list[Example]:
         """What :meth:`everlearn.ports.Log.examples` gives; here labels arrive in the order of rows."""
         start = bisect_right(self._known, after, key=lambda e: e.known)
         end = bisect_right(self._known, upto, key=lambda e: e.known)
         return self._known[start if newest is None else max(start, end - newest) : end]
-
-
-def _against(examples: Sequence[Example], outputs: Sequence[Output]) -> list[Scored]:
-    return [score_row(e.row, 0, e.target, o, None, None) for e, o in zip(examples, outputs, strict=True)]

@@ -10,31 +10,39 @@ The labels that wait are not part of the stored state: they are read back from t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
+from everlearn.loop.arrivals import COHORT, MIN_LABELS, Arrivals
 from everlearn.spec import ModelSpec
 from everlearn.types import Label
 
-AUTO_QUANTILE = 0.95
-AUTO_MEMORY = 500
-AUTO_MINIMUM = 50
 
-
-class Watermark(msgspec.Struct):
+class Watermark(msgspec.Struct, dict=True):
     """How far cohorts are mature. Both marks only ever rise, so what is scored stays scored.
 
-    ``delays`` are the newest label delays in rows, from which an ``auto`` horizon is learned: the age
-    at which 95% of the labels that came had come.
+    An ``auto`` horizon is ``auto_rows``, learned from the ``arrivals`` of labels, and ``None`` while
+    nobody can tell. Under it rows are mature, too, as far as every one of them has its label: there is
+    nothing to wait for.
     """
 
     row: int = 0
     at: float = -1e300
     floor: int = 0
-    delays: list[int] = []
-    auto_rows: int = 0
-    since_auto: int = 0
+    auto_rows: int | None = None
+    next_look: int = MIN_LABELS
+    arrivals: Arrivals = msgspec.field(default_factory=Arrivals)
+
+    def __post_init__(self) -> None:
+        # Not stored: what the spec says, read once, and the row that closes the open cohort.
+        self._spec: ModelSpec | None = None
+        self._rows: int | None = None
+        self._seconds: float | None = None
+        self.auto = False
+        self._seen = 0
+        self._close_at = self.arrivals.starts[-1] + COHORT - 1
 
     def covers(self, row: int, at: float) -> bool:
         """Whether a prediction's cohort is mature."""
@@ -42,22 +50,51 @@ class Watermark(msgspec.Struct):
 
     def rise(self, spec: ModelSpec, rows: int, now: float) -> None:
         """Raise the marks to what ``rows`` predictions and the time ``now`` allow."""
-        seconds = spec.horizon_seconds
-        if seconds is not None:
-            self.at = max(self.at, now - seconds)
+        if spec is not self._spec:
+            self._spec, self._rows, self._seconds = spec, spec.horizon_rows, spec.horizon_seconds
+            self.auto = self._rows is None and self._seconds is None
+        self._seen = rows
+        if rows >= self._close_at:
+            self._close_at = self.arrivals.close(rows, now, self.auto_rows)
+        if self._seconds is not None:
+            if now - self._seconds > self.at:
+                self.at = now - self._seconds
             return
-        horizon = spec.horizon_rows
-        self.row = max(self.row, rows - (self.auto_rows if horizon is None else horizon))
+        horizon = self.auto_rows if self.auto else self._rows
+        if horizon is not None and rows - horizon > self.row:
+            self.row = rows - horizon
+
+    def labelled(self, row: int, at: float, rows: int, now: float) -> None:
+        """Take in that the label of a prediction came, after ``rows`` predictions, at the time ``now``."""
+        arrivals = self.arrivals
+        arrivals.add(row, at, rows, now)
+        if self.auto and row == self.row + 1:
+            self.row = row
+        if arrivals.labels >= self.next_look:
+            self.auto_rows = arrivals.horizon(rows)
+            # A look costs as much as some hundred labels: ever rarer, at most every 500.
+            self.next_look = arrivals.labels + min(500, max(MIN_LABELS, arrivals.labels // 10))
 
     def learn_delay(self, delay: int) -> None:
-        """Take in how many rows late a label was."""
-        self.delays.append(delay)
-        if len(self.delays) > AUTO_MEMORY:
-            del self.delays[: len(self.delays) - AUTO_MEMORY]
-        self.since_auto += 1
-        if len(self.delays) >= AUTO_MINIMUM and self.since_auto >= AUTO_MINIMUM:
-            self.auto_rows = sorted(self.delays)[int(AUTO_QUANTILE * (len(self.delays) - 1))]
-            self.since_auto = 0
+        """Until the engine calls :meth:`labelled`."""
+        self.labelled(self._seen - delay, 0.0, self._seen, 0.0)
+
+    def curve(self, rows: int, now: float) -> list[dict[str, Any]]:
+        """The label maturity curve: see :meth:`~everlearn.loop.arrivals.Arrivals.points`."""
+        return self.arrivals.points(rows, now)
+
+    def maturity(self, rows: int, now: float) -> dict[str, Any]:
+        """What is known of how labels come, for people: the curve, the learned horizon, and ``never``.
+
+        ``never`` is the share of the predictions older than three horizons that have no label.
+        """
+        horizon = self.arrivals.horizon(rows)
+        return {
+            "labels": self.arrivals.labels,
+            "auto_rows": horizon,
+            "never": self.arrivals.never(rows, horizon),
+            "curve": self.curve(rows, now),
+        }
 
 
 class Waiting:
@@ -75,25 +112,38 @@ class Waiting:
 
     def add(self, label: Label) -> None:
         """Add a label, or replace the value of one that waits (a correction)."""
-        assert label.prediction is not None
-        row = label.prediction.row
-        if row not in self._labels:
-            heapq.heappush(self._heap, (label.prediction.at if self._by_time else 0.0, row))
-        self._labels[row] = label
+        prediction = label.prediction
+        assert prediction is not None
+        row, labels = prediction.row, self._labels
+        if row not in labels:
+            heapq.heappush(self._heap, (prediction.at if self._by_time else 0.0, row))
+        labels[row] = label
 
     def __contains__(self, row: int) -> bool:
         return row in self._labels
 
-    def matured(self, watermark: Watermark) -> Iterator[Label]:
-        """Take out the labels whose cohorts are mature, in order of (time and) row."""
-        while self._heap:
-            row = self._heap[0][1]
-            prediction = self._labels[row].prediction
-            assert prediction is not None
-            if not watermark.covers(row, prediction.at):
-                return
-            heapq.heappop(self._heap)
-            yield self._labels.pop(row)
+    def matured(self, watermark: Watermark) -> Sequence[Label]:
+        """Take out the labels whose cohorts are mature, in order of (time and) row.
+
+        Under an ``auto`` horizon the mark rises through rows that all have their labels.
+        """
+        heap, labels = self._heap, self._labels
+        if not heap or not self._is_next(heap[0][1], watermark):
+            return ()
+        found = []
+        while heap and self._is_next(heap[0][1], watermark):
+            found.append(labels.pop(heapq.heappop(heap)[1]))
+        return found
+
+    def _is_next(self, row: int, watermark: Watermark) -> bool:
+        if row <= watermark.row:
+            return True
+        if watermark.auto and row == watermark.row + 1:
+            watermark.row = row
+            return True
+        prediction = self._labels[row].prediction
+        assert prediction is not None
+        return prediction.at <= watermark.at
 
     def floor(self, rows: int) -> int:
         """The greatest row before which nothing waits; ``rows`` is that of the newest prediction."""

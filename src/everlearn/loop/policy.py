@@ -1,69 +1,30 @@
-"""When to update: pure functions from what is known to what should be done."""
+"""When to update: pure functions from what is known to what should be done.
+
+The ladder, cheapest rung first: hold, recalibrate, incremental update, reuse of an archived version, a
+fresh version; rollback and abstention watch for themselves. ``spec.policy`` says who may ask
+(:mod:`everlearn.loop.policies.asking`), this module in which order they are heard.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
-
 from everlearn.loop.bounds import Interval
+from everlearn.loop.policies.asking import MAX_BACKOFF, ask, unlabelled, wait_after
+from everlearn.loop.policies.ladder import advice_for, climb, miscalibrated, within_budget
+from everlearn.loop.policies.situation import Advice, Answer, Situation, Standing
 from everlearn.spec import ModelSpec
 
-MAX_BACKOFF = 4
-"""A cooldown grows by half with every candidate refused in a row, at most this often."""
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What a policy may look at. Counts are of labels; ``metric`` is of the champion's matured rows.
-
-    ``at_update`` is how many labels were known at the last update, ``since_update`` how many have come
-    since, and ``new_history`` how many of these were loaded in bulk.
-    """
-
-    champion: int
-    learnable: int
-    since_update: int
-    at_update: int
-    new_history: int
-    refusals: int
-    acting: bool
-    metric: Interval | None
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What to do. ``key`` names the reason, so that a repeated *hold* is not written twice.
-
-    ``acting`` is whether the policy goes on trying until the metric has recovered (hysteresis).
-    """
-
-    action: Literal["hold", "fresh", "incremental"]
-    state: Literal["insufficient labels", "healthy", "degraded"]
-    key: str
-    reason: str
-    evidence: dict[str, Any]
-    acting: bool
+__all__ = ["MAX_BACKOFF", "Advice", "Situation", "advise", "cooldown"]
 
 
 def cooldown(spec: ModelSpec, refusals: int) -> int:
     """Labels to wait after an update, longer after candidates that were refused."""
-    return round(spec.policy.cooldown * (1 + min(refusals, MAX_BACKOFF) / 2))
+    return wait_after(spec.policy, refusals)
 
 
 def advise(spec: ModelSpec, threshold: float, streaming: bool, now: Situation) -> Advice:
-    """What the model's policy says in a situation."""
-    if now.champion == 0:
-        return _first(spec, now)
-    if streaming and spec.policy.name != "never" and now.since_update >= spec.publish_every:
-        reason = f"{now.since_update} new labels to learn"
-        return Advice("incremental", "healthy", "publish", reason, {}, now.acting)
-    if spec.policy.name != "never" and now.new_history >= max(spec.policy.first_rows, now.at_update):
-        reason = f"{now.new_history} examples of history were loaded, more than were known before"
-        return Advice("fresh", "healthy", "history", reason, {}, now.acting)
-    if spec.policy.name == "every" and not streaming and now.since_update >= spec.policy.every:
-        reason = f"{now.since_update} labels since the last update, every {spec.policy.every}"
-        return Advice("fresh", "healthy", "every", reason, {}, now.acting)
-    return _against_threshold(spec, threshold, streaming, now)
+    """What the model's policy says in a situation, within its budget."""
+    advice = _first(spec, now) if now.champion == 0 else _next(spec, threshold, streaming, now)
+    return within_budget(spec.policy, now, advice)
 
 
 def _first(spec: ModelSpec, now: Situation) -> Advice:
@@ -80,12 +41,41 @@ def _first(spec: ModelSpec, now: Situation) -> Advice:
     return Advice("fresh", "insufficient labels", "first-version", reason, evidence, False)
 
 
-def _against_threshold(spec: ModelSpec, threshold: float, streaming: bool, now: Situation) -> Advice:
+def _next(spec: ModelSpec, threshold: float, streaming: bool, now: Situation) -> Advice:
+    policy = spec.policy
+    routine = None if policy.name == "never" else _routine(spec, streaming, now)
+    if routine is not None:
+        return routine
+    standing = _standing(spec, threshold, now)
+    answer = None
+    if not streaming and policy.name != "never":
+        answer = ask(policy, now, standing) or unlabelled(policy, now)
+    if answer is not None and answer.asks:
+        return climb(policy, streaming, now, standing, answer)
+    off = None if policy.name == "never" else miscalibrated(policy, now, standing)
+    if off is not None:
+        return advice_for("recalibrate", standing, off)
+    return advice_for("hold", standing, answer or Answer(False, standing.key, standing.reason, {}))
+
+
+def _routine(spec: ModelSpec, streaming: bool, now: Situation) -> Advice | None:
+    """What is due whatever the evidence: the publication of a stream learner, and history in bulk."""
+    if streaming and now.since_update >= spec.publish_every:
+        reason = f"{now.since_update} new labels to learn"
+        return Advice("incremental", "healthy", "publish", reason, {}, now.acting)
+    if now.new_history >= max(spec.policy.first_rows, now.at_update):
+        reason = f"{now.new_history} examples of history were loaded, more than were known before"
+        return Advice("fresh", "healthy", "history", reason, {}, now.acting)
+    return None
+
+
+def _standing(spec: ModelSpec, threshold: float, now: Situation) -> Standing:
+    """How the champion stands against the threshold."""
     metric = now.metric
     if metric is None or metric.rows < spec.policy.min_labels:
         rows = metric.rows if metric else 0
         reason = f"insufficient labels: fewer than {spec.policy.min_labels} matured for this champion"
-        return Advice("hold", "insufficient labels", "insufficient", reason, {"matured": rows}, now.acting)
+        return Standing("insufficient labels", "insufficient", reason, {"matured": rows}, now.acting)
     evidence = {
         "metric": spec.metric,
         "value": metric.value,
@@ -96,19 +86,11 @@ def _against_threshold(spec: ModelSpec, threshold: float, streaming: bool, now: 
         "confidence": spec.policy.confidence,
     }
     failing, recovered = _sides(spec, threshold, metric)
-    acting = failing or (now.acting and not recovered)
     words = f"{spec.metric} {metric.value:.4f} [{metric.lower:.4f}, {metric.upper:.4f}]"
-    if not acting:
-        reason = f"{words} keeps the threshold {threshold:g}"
-        return Advice("hold", "healthy", "healthy", reason, evidence, False)
+    if not (failing or (now.acting and not recovered)):
+        return Standing("healthy", "healthy", f"{words} keeps the threshold {threshold:g}", evidence, False)
     reason = f"{words} does not keep the threshold {threshold:g} on {metric.rows} matured rows"
-    if streaming or spec.policy.name != "threshold":
-        return Advice("hold", "degraded", "below", reason, evidence, True)
-    wait = cooldown(spec, now.refusals)
-    if now.since_update < wait:
-        reason += f"; cooling down for {wait} labels after the last update"
-        return Advice("hold", "degraded", "cooldown", reason, evidence, True)
-    return Advice("fresh", "degraded", "threshold", reason, evidence, True)
+    return Standing("degraded", "below", reason, evidence, True)
 
 
 def _sides(spec: ModelSpec, threshold: float, metric: Interval) -> tuple[bool, bool]:

@@ -2,81 +2,28 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Any
 
 import msgspec
 
 from everlearn.errors import IntegrityError
+from everlearn.loop.bake import Bake, Storm
+from everlearn.loop.baselines import Baselines
+from everlearn.loop.budget import BudgetState
+from everlearn.loop.cost import CostState
 from everlearn.loop.drift import DriftState
+from everlearn.loop.estimates import LabelFree
 from everlearn.loop.maturity import Watermark
+from everlearn.loop.regimes import Regimes
 from everlearn.loop.scores import Scored, Totals
-from everlearn.predictor import class_key
+from everlearn.loop.shadow import Shadow, ShadowRow
+from everlearn.loop.transfer import Matrix
+from everlearn.loop.trial import Trial
+from everlearn.loop.watch import FeatureWatch
 from everlearn.spec import ModelSpec, parse_spec
-from everlearn.types import Output, Scalar
+from everlearn.types import Output
 
-FORMAT = 1
-
-MAX_TURNS = 4000
-"""How many changes of the newest label are kept for the no-change baseline."""
-
-
-class Baselines(msgspec.Struct):
-    """What is known of the labels so far, and what was known at earlier positions.
-
-    ``turns`` and ``leads`` are the positions at which the newest label and the most frequent class
-    (regression: the mean) changed, newest last: a baseline must not know labels that came later.
-    """
-
-    counts: list[tuple[bool | int | float | str, int]] = []
-    rows: int = 0
-    total: float = 0.0
-    turns: list[tuple[int, bool | int | float | str]] = []
-    leads: list[tuple[int, bool | int | float | str]] = []
-
-    def learn(self, seq: int, value: Scalar, regression: bool) -> None:
-        """Take in a label that arrived at a position."""
-        assert value is not None
-        self.rows += 1
-        if regression:
-            self.total += float(value)
-            lead: Scalar = self.total / self.rows
-        else:
-            lead = self._count(value)
-        _turn(self.turns, seq, value)
-        _turn(self.leads, seq, lead)
-
-    def _count(self, value: bool | int | float | str) -> Scalar:
-        for index, (label, count) in enumerate(self.counts):
-            if label == value:
-                self.counts[index] = (label, count + 1)
-                break
-        else:
-            self.counts.append((value, 1))
-        return max(self.counts, key=lambda pair: pair[1])[0]
-
-    def majority(self) -> Output:
-        """The running majority class with the classes' shares, or the running mean."""
-        if not self.leads:
-            return Output(None)
-        shares = {class_key(label): count / self.rows for label, count in self.counts}
-        return Output(self.leads[-1][1], shares or None)
-
-    def before(self, seq: int) -> tuple[Scalar, Scalar]:
-        """What no-change and majority would have answered at a position; ``None`` for not known."""
-        return _newest_before(self.turns, seq), _newest_before(self.leads, seq)
-
-
-def _turn(turns: list[tuple[int, Any]], seq: int, value: Scalar) -> None:
-    if not turns or turns[-1][1] != value:
-        turns.append((seq, value))
-        if len(turns) > 2 * MAX_TURNS:
-            del turns[:-MAX_TURNS]
-
-
-def _newest_before(turns: list[tuple[int, Any]], seq: int) -> Scalar:
-    index = bisect_left(turns, (seq,))
-    return turns[index - 1][1] if index else None
+FORMAT = 2
 
 
 class Known(msgspec.Struct):
@@ -88,12 +35,52 @@ class Known(msgspec.Struct):
 
 
 class Activity(msgspec.Struct):
-    """The job that runs for a model: at most one."""
+    """The training job that runs for a model: at most one.
+
+    ``counted`` is whether the rows that its candidate is compared on when it is made count as evidence:
+    not if the champion's losses on them are what led to the job, for then they are chosen to be bad.
+    """
 
     job: str
     version: int
     mode: str
     champion: int
+    matured: int = 0
+    counted: bool = True
+
+
+class Candidate(msgspec.Struct):
+    """A version on trial. ``result`` is what its job reported, but for the single answers.
+
+    ``opened`` is how many labels were known when its trial began, and ``after`` how many rows had matured
+    when it was asked for: rows until then are in the evidence that its job brought. ``scale`` is the unit
+    of errors (regression); ``by_brier`` says that probabilities are compared and not answers.
+    """
+
+    trial: Trial
+    mode: str
+    opened: int
+    after: int = 0
+    result: dict[str, Any] = {}
+    scale: float = 0.0
+    by_brier: bool = False
+
+
+class Archived(msgspec.Struct):
+    """Archived versions that are scored beside the champion on rows matured later: one trial each."""
+
+    trials: list[Trial]
+    after: int
+    reason: str = ""
+
+
+class Recent(msgspec.Struct, array_like=True):
+    """A matured row of the current regime's newest stretch."""
+
+    row: int
+    seq: int
+    id: str
+    truth: bool | int | float | str
 
 
 class LoopState(msgspec.Struct):
@@ -121,6 +108,36 @@ class LoopState(msgspec.Struct):
     acting: bool = False
     refusals: int = 0
     activity: Activity | None = None
+    attempts: int = 0
+    candidate: Candidate | None = None
+    archived: Archived | None = None
+    archived_tried: bool = False
+    bake: Bake | None = None
+    bake_scale: float = 0.0
+    storm: Storm = msgspec.field(default_factory=Storm)
+    shadow: Shadow | None = None
+    waiting_rows: list[ShadowRow] = []
+    prove: bool = False
+    quiet_until: int = 0
+    withdrawn: list[int] = []
+    streak: int = 0
+    abstaining: bool = False
+    regimes: Regimes = msgspec.field(default_factory=Regimes)
+    matrix: Matrix = msgspec.field(default_factory=Matrix)
+    recent: list[Recent] = []
+    looks: int = 0
+    asking: str = ""
+    watch: FeatureWatch | None = None
+    estimates: LabelFree | None = None
+    unlabelled: bool = False
+    warned: bool = False
+    recalibrate_tried: bool = False
+    updated_at: float = 0.0
+    cost: CostState = msgspec.field(default_factory=CostState)
+    budget: BudgetState = msgspec.field(default_factory=BudgetState)
+    ece: tuple[float, float] | None = None
+    ece_at: int = 0
+    certain: list[tuple[float, bool]] = []
     at_update: int = 0
     at_check: int = 0
     loaded_at_update: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from everlearn.loop import bake, judging, watching
 from everlearn.loop.engine import Engine, champion_rows
 from everlearn.loop.scores import metrics, summed_metrics
 from everlearn.loop.state import LoopState, load
@@ -35,6 +36,13 @@ def summary(data: bytes) -> dict[str, Any]:
         "baselines": _baselines(state, engine.spec),
         "champion": _champion(engine),
         "drift": {"warnings": state.drift.warnings, "last": state.drift.last},
+        "maturity": state.watermark.maturity(state.rows, state.now),
+        "candidate": _candidate(state),
+        "bake": _bake(state, engine.spec),
+        "estimate": watching.shown(state),
+        "regimes": state.regimes.to_dict(engine.spec.regimes),
+        "transfer": state.matrix.to_dict(),
+        "abstaining": state.abstaining,
     }
 
 
@@ -43,6 +51,21 @@ def status(state: LoopState) -> str:
     if state.frozen:
         return "frozen"
     return "updating" if state.activity is not None else state.status
+
+
+def _candidate(state: LoopState) -> dict[str, Any] | None:
+    """The candidate on trial: its evidence so far, which is to reach 1 / alpha."""
+    if state.candidate is None:
+        return None
+    return {"version": state.candidate.trial.version, **judging.numbers_of(state.candidate.trial)}
+
+
+def _bake(state: LoopState, spec: ModelSpec) -> dict[str, Any] | None:
+    """The watch over the newest promotion: the evidence that the old version was better."""
+    if state.bake is None:
+        return None
+    verdict = bake.verdict(state.bake, spec.rollback)
+    return {"old": state.bake.old, "new": state.bake.new, "of": state.bake.length, **verdict.numbers}
 
 
 def _horizon(state: LoopState, spec: ModelSpec) -> int | None:

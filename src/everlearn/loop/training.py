@@ -9,11 +9,12 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from everlearn.errors import InvalidError
-from everlearn.loop import gate
+from everlearn.loop import gate, trial
+from everlearn.loop.anchors import eligible
 from everlearn.loop.scores import Scored, score_row
 from everlearn.predictor import Baseline, Predictor
 from everlearn.spec import ModelSpec
@@ -29,6 +30,9 @@ def silent(share: float) -> None:
 FEWEST_MATURE = 20
 """With fewer mature examples than this, a first version by command learns from those not mature yet too."""
 
+RECALIBRATION_ROWS = 1000
+"""The newest rows that a recalibration is fitted to."""
+
 MOST_EXAMPLES = 200_000
 """What a learner that wants everything gets at most, the newest."""
 
@@ -43,15 +47,21 @@ class Answers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A candidate, what it learned from, and how it compares with the champion on unseen rows."""
+    """A candidate, what it learned from, and how it and the champion answer rows unseen by both.
+
+    ``evidence`` are both sides' metrics there, ``answers`` what each row cost each side; ``remembered``
+    tells for each regime how they answer its anchors.
+    """
 
     predictor: Predictor
     evidence: Mapping[str, Any]
+    answers: Sequence[gate.Answered]
     anchors: Sequence[Row]
     learned_from: int
     learned_through: int
     learned_upto: int
     rows: int
+    remembered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def examples_wanted(spec: ModelSpec, plan: Mapping[str, Any], wants: int | None) -> dict[str, Any]:
@@ -78,8 +88,57 @@ def train(
         return _learn_on(champion.copy(), spec, plan, examples, champion, progress)
     mature = [e for e in examples if _mature(e, plan)]
     judged = mature if len(mature) >= FEWEST_MATURE else examples
+    if plan["mode"] == "recalibrate" and champion is not None:
+        return _recalibrate(champion, spec, plan, judged)
     trained = _learn_window(Predictor.new(spec), spec, plan, judged, champion, progress)
-    return _learn_rest(trained, judged, examples) if trained.predictor.learner.incremental else trained
+    if not trained.predictor.learner.incremental:
+        return trained
+    return _learn_rest(trained, judged, learnable(examples, spec))
+
+
+def learnable(examples: Sequence[Example], spec: ModelSpec) -> list[Example]:
+    """The examples but for those that may become anchors of a regime: no learner learns from them."""
+    every = spec.regimes.anchor_every
+    return [e for e in examples if not (e.row and eligible(e.row, every))] if every else list(examples)
+
+
+def _recalibrate(
+    champion: Predictor, spec: ModelSpec, plan: Mapping[str, Any], examples: Sequence[Example]
+) -> Trained:
+    """The champion with its answers fitted anew to recent truths, judged on the newest of them."""
+    unseen = _unseen(examples, plan, min(plan["holdout"], len(examples) // 2))
+    window = learnable(examples[: len(examples) - len(unseen)], spec)[-RECALIBRATION_ROWS:]
+    _need(window)
+    candidate = champion.recalibrated([e.features for e in window], [e.target for e in window])
+    answers = candidate.predict([e.features for e in unseen])
+    evidence, answered = _evidence(spec, unseen, answers, champion)
+    first, through = window[0].order, plan["learned_through"]
+    rows = _rows(unseen or window)
+    return Trained(candidate, evidence, answered, rows, first, through, plan["learned_upto"], len(window))
+
+
+def remember(
+    spec: ModelSpec,
+    plan: Mapping[str, Any],
+    features: Mapping[str, Row],
+    candidate: Answers,
+    champion: Answers | None,
+) -> dict[str, dict[str, Any]]:
+    """How candidate and champion answer the anchors of each regime that the plan names."""
+    found = {}
+    for regime, anchors in plan.get("anchors", {}).items():
+        kept = [(name, truth) for name, truth in anchors if name in features]
+        rows, truths = [features[name] for name, _ in kept], [truth for _, truth in kept]
+        if not rows:
+            continue
+        sides = [
+            [gate.mark(t, o, spec) for t, o in zip(truths, side.predict(rows), strict=True)]
+            for side in (champion or candidate, candidate)
+        ]
+        scale = gate.scale_of(sides[0])
+        losses = [[gate.bounded(m, spec, scale) for m in side] for side in sides]
+        found[regime] = trial.anchor_numbers(losses[0], losses[1], gate.binary(spec))
+    return found
 
 
 def _mature(example: Example, plan: Mapping[str, Any]) -> bool:
@@ -99,16 +158,17 @@ def _learn_window(
     unseen = _unseen(examples, plan, min(plan["holdout"], len(examples) // 3))
     end = len(examples) - len(unseen)
     wants = candidate.learner.wants or MOST_EXAMPLES
-    window = examples[max(0, end - wants) : end]
+    window = learnable(examples[:end], spec)[-wants:]
     _need(window)
     progress(0.1)
     candidate.learn([e.features for e in window], [e.target for e in window])
     progress(0.7)
     answers = candidate.predict([e.features for e in unseen])
-    evidence = _evidence(spec, unseen, answers, champion or _majority(window, spec))
+    evidence, answered = _evidence(spec, unseen, answers, champion or _majority(window, spec))
     return Trained(
         candidate,
         evidence,
+        answered,
         _rows(unseen or window),
         window[0].order,
         window[-1].order,
@@ -143,7 +203,7 @@ def _learn_on(
     """
     _need(examples)
     unseen = _unseen(examples, plan, max(plan["holdout"], 1))
-    arrivals, learned = sorted(examples, key=lambda e: e.known), 0
+    arrivals, learned = sorted(learnable(examples, spec), key=lambda e: e.known), 0
     answers: list[Output] = []
     # A learner that judges itself by what it answered must be asked everything, in order.
     asked = examples if getattr(candidate.learner, "remembers", False) else unseen
@@ -153,11 +213,12 @@ def _learn_on(
         progress(0.9 * done / len(asked))
     answers = answers[len(asked) - len(unseen) :]
     _learn_before(candidate, arrivals, learned, plan["upto"] + 1)
-    evidence = _evidence(spec, unseen, answers, champion or _majority(examples, spec))
+    evidence, answered = _evidence(spec, unseen, answers, champion or _majority(examples, spec))
     through = max(plan["learned_through"], max(e.order for e in examples))
     return Trained(
         candidate,
         evidence,
+        answered,
         _rows(unseen or examples),
         examples[0].order,
         through,
@@ -183,9 +244,26 @@ def _unseen(examples: Sequence[Example], plan: Mapping[str, Any], most: int) -> 
 
 def _evidence(
     spec: ModelSpec, unseen: Sequence[Example], answers: Sequence[Output], champion: Answers
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[gate.Answered]]:
     old = champion.predict([e.features for e in unseen]) if unseen else []
-    return gate.compare(_scored(unseen, old), _scored(unseen, answers), spec.metric or "", spec.task)
+    return judged(spec, unseen, old, answers)
+
+
+def judged(
+    spec: ModelSpec, unseen: Sequence[Example], old: Sequence[Output], new: Sequence[Output]
+) -> tuple[dict[str, Any], list[gate.Answered]]:
+    """Both sides' metrics on the same examples, and what each of them cost each side."""
+    answered = [
+        gate.Answered(
+            e.row,
+            e.order,
+            gate.mark(e.target, before, spec),
+            gate.mark(e.target, after, spec),
+            gate.groups_of(e.features, spec),
+        )
+        for e, before, after in zip(unseen, old, new, strict=True)
+    ]
+    return gate.compare(_scored(unseen, old), _scored(unseen, new), spec.task), answered
 
 
 def _scored(examples: Sequence[Example], outputs: Sequence[Output]) -> list[Scored]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from everlearn.errors import EverlearnError
-from everlearn.loop.drive import derive, result_of
+from everlearn.loop.drive import derive, derive_marks, result_of
 from everlearn.loop.engine import Engine
 from everlearn.loop.state import LoopState
 from everlearn.loop.training import Progress, silent
@@ -44,15 +44,18 @@ def verify(
     versions: Versions,
     artifacts: Artifacts,
     retrain: bool = True,
+    upto: int | None = None,
     progress: Progress = silent,
 ) -> Verification:
     """Fold the recorded log of a model again and compare every decision with the ledger.
 
-    With ``retrain`` every version is trained again from the log as well, and its evidence and digest
-    are compared with what its job reported. Takes the log as far as the loop had read it.
+    With ``retrain`` every version is trained again from the log as well, other versions' answers are
+    computed again, and all is compared with what the jobs reported (but for what they measured: seconds).
+    Takes the log as far as the loop had read it, or to the position ``upto``.
     """
-    upto = ledger.checkpoint(model).cursor
-    recorded = {decision.number: decision for decision in _recorded(ledger, model)}
+    cursor = ledger.checkpoint(model).cursor
+    upto = cursor if upto is None else min(upto, cursor)
+    recorded = {decision.number: decision for decision in _recorded(ledger, model) if decision.seq <= upto}
     engine, differences, checked = Engine(LoopState()), list[str](), 0
     jobs: dict[str, JobSpec] = {}
     derived = 0
@@ -109,16 +112,27 @@ def _json(value: Any) -> str:
 def _retrained(
     job: JobSpec, outcome: Outcome, log: Log, versions: Versions, artifacts: Artifacts
 ) -> list[str]:
-    spec = parse_spec(job.arguments["spec"])
     try:
-        trained = derive(job.model, spec, job.arguments, log, versions, artifacts)
+        result = _again(job, outcome, log, versions, artifacts)
     except EverlearnError as error:
-        return [f"version {job.version} cannot be trained again: {error.detail}"]
-    digest = artifacts.put(trained.predictor.bundle(trained.anchors))
-    result = result_of(trained, digest, bool(outcome.result["evidence"].get("servable", True)))
+        return [f"the {job.kind} job {job.id} cannot be done again: {error.detail}"]
     return [
-        f"version {job.version}: {name} was reported as {_json(outcome.result.get(name))}, "
+        f"{job.id}: {name} was reported as {_json(outcome.result.get(name))}, "
         f"and comes out as {_json(result[name])}"
         for name in result
         if _json(outcome.result.get(name)) != _json(result[name])
     ]
+
+
+def _again(
+    job: JobSpec, outcome: Outcome, log: Log, versions: Versions, artifacts: Artifacts
+) -> Mapping[str, Any]:
+    """The result of a job done again, with the facts that it had measured."""
+    if job.kind != "train":
+        return derive_marks(job, log, versions, artifacts)
+    spec = parse_spec(job.arguments["spec"])
+    trained = derive(job.model, spec, job.arguments, log, versions, artifacts)
+    digest = artifacts.put(trained.predictor.bundle(trained.anchors))
+    facts = outcome.result.get("facts", {})
+    result = result_of(trained, digest, bool(facts.get("servable", True)))
+    return {**result, "facts": {**facts, **result["facts"]}}

@@ -71,16 +71,18 @@ class SqlJobs:
             if connection.execute(change).rowcount != 1:
                 raise rules.lost_lease(job.spec.id)
 
-    def finish(self, job: Job, version: Version, outcome: NewEvent, now: float) -> Outcome:
+    def finish(self, job: Job, version: Version | None, outcome: NewEvent, now: float) -> Outcome:
         """See the port."""
         rules.check_outcome(outcome)
         with self._database.write() as connection:
             model, held = _held(connection, job)
             (receipt,) = append_locked(connection, model, [outcome])
-            add_version(connection, model.id, replace(version, state=VersionState.CANDIDATE))
+            if version is not None:
+                add_version(connection, model.id, replace(version, state=VersionState.CANDIDATE))
             done = replace(held, state=JobState.DONE, progress=1.0, error=None, finished_at=now)
             _write(connection, done)
-            tell(connection, model.id, rules.version_message(model.name, version.number, job.spec.id))
+            if version is not None:
+                tell(connection, model.id, rules.version_message(model.name, version.number, job.spec.id))
             return _outcome(connection, model.id, receipt)
 
     def fail(self, job: Job, error: str, now: float, retry_at: float | None) -> None:

@@ -1,0 +1,283 @@
+"""Plays a recording under one setting, with trainings and answers taken from a library.
+
+The loop, its jobs and their outcomes are those of :class:`~everlearn.loop.file_driver.FileDriver`; what
+differs is that labels come in any order, that nothing is worked out twice, and that little is kept of
+each row, for a million of them and many settings.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from everlearn.loop import shadow
+from everlearn.loop.anchors import eligible
+from everlearn.loop.file_driver import CHUNK, FileDriver
+from everlearn.loop.training import Trained, examples_wanted
+from everlearn.loop.whatif_library import Library, digest_of
+from everlearn.loop.whatif_record import HISTORY, TICK, Arrival, Recording, newest_known
+from everlearn.predictor import Predictor
+from everlearn.spec import ModelSpec
+from everlearn.types import Command, Example, Label, LoadedExample, Output, Prediction, Row, Tick
+
+SLICE = 20_000
+"""Moments between two reports of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Answers that are known already, in the order in which they will be asked for."""
+
+    outputs: list[Output]
+
+    def predict(self, rows: Sequence[Row]) -> list[Output]:
+        assert len(rows) == len(self.outputs)
+        return self.outputs
+
+
+class Player(FileDriver):
+    """One setting over a recording. After :meth:`run`: ``outputs`` row by row, and the decisions.
+
+    ``learning_seconds`` is what the trainings would cost by themselves, shared or not, and
+    ``labels_used`` how many different examples the versions were made from.
+    """
+
+    def __init__(self, spec: ModelSpec, recording: Recording, library: Library) -> None:
+        super().__init__(spec, recording.stream)
+        self.outputs: list[Output] = []
+        self._recording, self._library = recording, library
+        self._rows, self._at, self._ids = recording.rows, recording.at, recording.ids
+        self._step = self._engine.step
+        self._decided = 0
+        self._parts = digest_of(_parts(spec))
+        self._chain: list[Output] | None = library.live(self._parts)
+        self._unlearned: list[tuple[Row, Any]] = []
+        self._chunk: list[Output] = []
+        self._answering, self._from, self._until = -1, 0, 0
+        self._known_seqs: list[int] = []
+        self._sources: list[tuple[int, Arrival]] = []
+        self._made: list[Example | None] = []
+        self._used = bytearray(len(recording.arrivals) + 1)
+
+    @property
+    def labels_used(self) -> int:
+        """How many examples went into the versions, each counted once."""
+        return len(self._sources) if self._live else sum(self._used)
+
+    def run(self, progress: Callable[[float], None]) -> None:
+        """Play all moments."""
+        recording = self._recording
+        steps, arrivals = recording.steps, recording.arrivals
+        begins = arrivals[0].at if steps[0] < 0 else recording.at[0]
+        self._fold(Command(self._take_seq(), begins, "configure", {"spec": self.spec.to_dict()}))
+        self._decided = self._state.decisions
+        for start in range(0, len(steps), SLICE):
+            for step in steps[start : start + SLICE]:
+                if step >= 0:
+                    self._predict(step)
+                else:
+                    self._arrive(arrivals[-1 - step])
+            progress(min(1.0, (start + SLICE) / len(steps)))
+
+    # -- moments -----------------------------------------------------------------------------------
+
+    def _predict(self, i: int) -> None:
+        state = self._state
+        version = state.champion
+        if self._live and not state.prove:
+            output = self._live_answer(i)
+        elif version == self._answering and i < self._until:
+            output = self._chunk[i - self._from]
+        else:
+            output = self._next_chunk(version, i)
+        self._seq = seq = self._seq + 1
+        asked = Prediction(seq, self._at[i], self._ids[i], i + 1, version, self._rows[i], output)
+        self._asked.append(asked)
+        self.outputs.append(output)
+        self._step(asked)
+        if state.decisions != self._decided or state.shadow is not None:
+            self._act()
+
+    def _arrive(self, arrival: Arrival) -> None:
+        row, at, value, correction, features = arrival
+        self._seq = seq = self._seq + 1
+        if row >= 0:
+            asked = self._asked[row]
+            if self._live and not eligible(row + 1, self.spec.regimes.anchor_every):
+                self._unlearned.append((asked.features, value))
+            self._note(seq, arrival)
+            self._step(Label(seq, at, asked.id, value, correction, asked))
+        elif row == TICK:
+            self._step(Tick(seq, at))
+        else:
+            assert row == HISTORY
+            assert features is not None
+            self._note(seq, arrival)
+            self._step(LoadedExample(seq, at, features, value))
+        state = self._state
+        if state.decisions != self._decided or state.shadow is not None:
+            self._act()
+
+    def _note(self, seq: int, arrival: Arrival) -> None:
+        self._known_seqs.append(seq)
+        self._sources.append((seq, arrival))
+        self._made.append(None)
+
+    def _act(self) -> None:
+        effects = self._engine.take()
+        if effects.decisions or effects.jobs:
+            self._follow(effects)
+        self._decided = self._state.decisions
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def _next_chunk(self, version: int, i: int) -> Output:
+        predictor = self._predictors.get(version)
+        if predictor is None:
+            self._answering = -1
+            return self._state.baselines.majority()
+        self._from = start = i - i % CHUNK
+        self._until, self._answering = start + CHUNK, version
+        self._chunk = self._answers(predictor, start)
+        return self._chunk[i - start]
+
+    def _answers(self, predictor: Predictor, start: int) -> list[Output]:
+        key = f"{self._library.name_of(predictor)}/{start}"
+        rows = self._rows
+        return self._library.outputs(key, lambda: predictor.predict(rows[start : start + CHUNK]))
+
+    def _live_answer(self, i: int) -> Output:
+        """What the stream learner answers now: the same under all settings, until one goes back."""
+        chain = self._chain
+        if chain is not None and i < len(chain):
+            return chain[i]
+        self._catch_up()
+        output = self._working.predict((self._rows[i],))[0]
+        if chain is not None and i == len(chain):
+            chain.append(output)
+        return output
+
+    def _catch_up(self) -> None:
+        if self._unlearned:
+            started = time.perf_counter()
+            rows, targets = zip(*self._unlearned, strict=True)
+            self._working.learn(rows, targets)
+            self._unlearned.clear()
+            self.learning_seconds += time.perf_counter() - started
+
+    def _shadow(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        began = time.perf_counter()
+        places = [int(name) for name, _ in plan["rows"]]
+        told = {}
+        for number in plan["versions"]:
+            chunks = {start: self._answers(self._predictors[number], start) for start in _starts(places)}
+            told[number] = _Told([chunks[i - i % CHUNK][i % CHUNK] for i in places])
+        features = self._features(name for name, _ in plan["rows"])
+        scored = shadow.score(plan, self.spec, features, told)
+        self.learning_seconds -= time.perf_counter() - began  # the driver counts it, and it teaches nothing
+        return scored
+
+    # -- trainings ---------------------------------------------------------------------------------
+
+    def _train(self, plan: Mapping[str, Any]) -> Trained:
+        began = time.perf_counter()
+        examples = self._wanted(plan)
+        orders = [e.order for e in examples]
+        key = self._key(plan, examples)
+
+        def make() -> Trained:
+            started = time.perf_counter()
+            trained = super(Player, self)._train(plan)
+            facts = (orders, plan["upto"], time.perf_counter() - started)
+            self._library.facts(key, facts)
+            return trained
+
+        trained = self._library.trained(key, make)
+        then, upto, seconds = self._library.facts(key) or (orders, plan["upto"], 0.0)
+        if then is not orders:
+            trained = _moved(trained, dict(zip(then, orders, strict=True)), upto, plan)
+        self._use(trained, examples)
+        self.learning_seconds += seconds - (time.perf_counter() - began)  # not what was looked up
+        return trained
+
+    def _wanted(self, plan: Mapping[str, Any]) -> list[Example]:
+        if plan["mode"] == "incremental":
+            return self._examples(upto=plan["upto"], after=plan["learned_upto"])
+        wants = self._working.learner.wants
+        return self._examples(**examples_wanted(self.spec, plan, wants))
+
+    def _key(self, plan: Mapping[str, Any], examples: Sequence[Example]) -> str:
+        """All that a training depends on, in rows: positions differ from setting to setting."""
+        champion = self._predictors.get(plan["champion"])
+        unseen = sum(e.order > plan["learned_through"] for e in examples)
+        fresh = sum(e.known > plan["learned_upto"] for e in examples)
+        chain = "live" if self._chain is not None or not self._live else f"off {id(self)}"
+        rows = [e.row for e in examples]
+        matured = (plan["matured_row"], plan["matured_at"])
+        known = (len(self._sources), digest_of(rows), unseen, fresh, matured)
+        steered = (plan["mode"], plan["holdout"], plan.get("anchors"), chain)
+        return digest_of((self._parts, self._library.name_of(champion), known, steered))
+
+    def _use(self, trained: Trained, examples: Sequence[Example]) -> None:
+        known = [e.known for e in examples if e.order >= trained.learned_from]
+        start = bisect_left(self._known_seqs, min(known))
+        end = bisect_left(self._known_seqs, max(known)) + 1
+        self._used[start:end] = b"\1" * (end - start)
+
+    def _snapshot(self, plan: Mapping[str, Any], champion: Predictor) -> Trained:
+        self._catch_up()
+        return super()._snapshot(plan, champion)
+
+    def _go_back(self, version: int) -> None:
+        self._unlearned.clear()
+        self._chain = None
+        super()._go_back(version)
+
+    def _examples(self, *, upto: int, after: int = 0, newest: int | None = None) -> list[Example]:
+        start, end = newest_known(self._known_seqs, upto, after, newest)
+        made = self._made
+        found = [made[k] or self._example(k) for k in range(start, end)]
+        if self._recording.ordered:
+            return found
+        once = {e.order: e for e in found}  # a correction is known later than what it corrects
+        return sorted(once.values(), key=lambda e: e.order)
+
+    def _example(self, place: int) -> Example:
+        seq, (row, at, value, _, features) = self._sources[place]
+        if row >= 0:
+            a = self._asked[row]
+            made = Example(a.seq, seq, a.row, a.at, a.features, value, a.version, a.output)
+        else:
+            made = Example(seq, seq, 0, at, features or {}, value)
+        self._made[place] = made
+        return made
+
+
+def _starts(places: Sequence[int]) -> set[int]:
+    return {i - i % CHUNK for i in places}
+
+
+def _parts(spec: ModelSpec) -> dict[str, Any]:
+    """The part of a spec that trainings depend on."""
+    whole = spec.to_dict()
+    kept = ("task", "target", "features", "learner", "update", "metric", "label_horizon", "regimes", "seed")
+    return {
+        **{name: whole[name] for name in kept},
+        "gate": {name: whole["gate"][name] for name in ("holdout", "segments")},
+    }
+
+
+def _moved(trained: Trained, to: Mapping[int, int], upto: int, plan: Mapping[str, Any]) -> Trained:
+    """A training made under another setting, in the positions of this one."""
+    return replace(
+        trained,
+        answers=[msgspec.structs.replace(a, seq=to[a.seq]) for a in trained.answers],
+        learned_from=to[trained.learned_from],
+        learned_through=to.get(trained.learned_through, plan["learned_through"]),
+        learned_upto=plan["upto"] if trained.learned_upto == upto else plan["learned_upto"],
+    )
