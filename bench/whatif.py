@@ -45,7 +45,7 @@ from everlearn.loop.training import silent
 from everlearn.loop.whatif_driver import Player
 from everlearn.loop.whatif_library import Library
 from everlearn.loop.whatif_record import Recording, of_log, read_log
-from everlearn.loop.whatif_settings import Setting, crossed
+from everlearn.loop.whatif_settings import Setting, crossed, lean
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import EventKind, NewEvent
 from everlearn.wiring import Installation
@@ -136,9 +136,10 @@ def timed(player: Player) -> tuple[float, float]:
 
 def play(setting: Setting, recording: Recording, library: Library) -> dict[str, Any]:
     """One policy, cold and then with all that the library holds."""
-    cold, _ = timed(Player(setting.spec, recording, library))
+    spec = lean(setting.spec)
+    cold, _ = timed(Player(spec, recording, library))
     made, reused = library.made, library.reused
-    player = Player(setting.spec, recording, library)
+    player = Player(spec, recording, library)
     seconds, cpu = timed(player)
     made, reused = library.made - made, library.reused - reused
     kinds = [str(decision.kind) for decision in player.decisions]
@@ -176,7 +177,7 @@ def measure(events: int, seed: int, database: str, told: Any) -> dict[str, Any]:
         recording, spec, (stored, loaded) = record(events, seed, database, Path(folder), told)
     told(0.0)
     settings = crossed(spec, POLICIES)
-    lines, library = [], Library()
+    lines, library = [], Library(time.perf_counter)
     for setting in settings:
         lines.append(play(setting, recording, library))
         told(len(lines) / len(settings))

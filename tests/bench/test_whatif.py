@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.usefixtures("bench")
-@pytest.mark.parametrize("database", ["memory", "sqlite"])
+@pytest.mark.parametrize("database", ["memory", pytest.param("sqlite", marks=pytest.mark.slow)])
 def test_its_object_has_the_keys_that_it_names(capsys: pytest.CaptureFixture[str], database: str) -> None:
     import whatif
 

@@ -120,6 +120,7 @@ def test_a_name_cannot_bring_markup_into_the_report(run: Run, file: Path, tmp_pa
     assert "&lt;b&gt;&amp;.csv" in page
 
 
+@pytest.mark.slow
 def test_a_picture(run: Run, asked: tuple[object, ...], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     out = tmp_path / "figure.svg"

@@ -209,10 +209,7 @@ def test_the_jackknife_leaves_out_one_block_at_a_time(metric: str, n: int, level
     task: Any = "regression" if metric in NUMBERS else "classification"
     rows = regression_rows(n, level=level) if task == "regression" else scored_rows(n)
     edges = [round(i * n / min(10, n)) for i in range(min(10, n) + 1)]
-    left_out = [
-        metrics([*rows[:start], *rows[end:]], task)[metric]
-        for start, end in pairwise(edges)
-    ]
+    left_out = [metrics([*rows[:start], *rows[end:]], task)[metric] for start, end in pairwise(edges)]
     whole = metrics(rows, task)[metric]
     interval = metric_interval(rows, metric, task, 0.9)
     if whole is None or None in left_out:

@@ -167,8 +167,7 @@ class TestCusum:
 
     def test_a_false_alarm_gives_back_what_was_known(self) -> None:
         detector = Cusum(CusumState())
-        losses = errors(1, (10_000, 0.1))
-        for loss in losses:
+        for loss in errors(4, (10_000, 0.1)):
             detector.update(loss)
         unlucky = next(n for n in range(1, 50) if detector.update(1.0))
         assert detector.state.doubt is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from everlearn.loop.whatif import Played, WhatIf, what_if
 from everlearn.loop.whatif_driver import Player
 from everlearn.loop.whatif_library import Library
 from everlearn.loop.whatif_record import Recording, of_log, of_stream
-from everlearn.loop.whatif_settings import crossed, parse_choice, references
+from everlearn.loop.whatif_settings import crossed, lean, parse_choice, references
 from everlearn.loop.whatif_worth import course
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import EventKind, NewEvent
@@ -116,10 +117,25 @@ def test_work_that_is_shared_changes_nothing(recording: Recording, learner: Any)
 
 
 def test_a_training_costs_the_same_whoever_made_it_first(recording: Recording) -> None:
-    shared, spec = Library(), make_spec()
+    ticks = itertools.count()
+    shared, spec = Library(lambda: float(next(ticks))), make_spec()
     first, second = played(spec, recording, shared), played(spec, recording, shared)
-    assert 0 < second.learning_seconds < 2 * first.learning_seconds + 0.5
-    assert shared.reused >= len(second.outputs) - 256 - first.decision_rows[-1]
+    assert first.compute_seconds == second.compute_seconds > 0
+    assert shared.reused >= shared.made > 0
+
+
+@pytest.mark.parametrize("learner", [LOGISTIC, "linear"])
+def test_leaving_out_the_watch_on_features_changes_no_promotion(recording: Recording, learner: Any) -> None:
+    spec = make_spec(learner=learner)
+    assert not lean(spec).drift.features
+    whole, quick = played(spec, recording), played(lean(spec), recording)
+    assert whole.outputs == quick.outputs
+    kinds = ("update", "promote", "rollback", "refuse")
+    assert [d.kind for d in whole.decisions if d.kind in kinds] == [
+        d.kind for d in quick.decisions if d.kind in kinds
+    ]
+    asking = make_spec(policy={**FAST, "on_unlabelled": "update"})
+    assert lean(asking) is asking
 
 
 def test_a_small_library_forgets_and_works_it_out_again(recording: Recording) -> None:
@@ -189,7 +205,7 @@ def test_regression_is_measured_in_absolute_errors() -> None:
     report = what_if(recording, base, crossed(base, [{"name": "never"}]))
     line = report.best
     assert line.accuracy is None
-    assert line.metric == line.mean_loss == pytest.approx(line.loss / report.labels, rel=0.03)
+    assert line.metric == line.mean_loss == pytest.approx(line.loss / report.labels, rel=0.06)
     assert by_role(report, "oracle").cost <= line.cost
 
 

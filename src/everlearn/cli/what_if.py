@@ -141,9 +141,12 @@ def _play(
     cache: Path | None,
     quiet: bool,
 ) -> WhatIf:
+    from time import perf_counter
+
     from everlearn.cli.output import progress
     from everlearn.cli.what_if_cache import FolderCache
     from everlearn.loop.whatif import what_if as play
+    from everlearn.loop.whatif_library import Library
     from everlearn.loop.whatif_settings import crossed, parse_choice
 
     parsed = [[parse_choice(text, f"--{kind}") for text in texts] for kind, texts in choices.items()]
@@ -156,6 +159,7 @@ def _play(
             settings,
             price=price,
             cache=kept,
+            library=Library(perf_counter),
             progress=lambda share: told(round(share * 1000), 1000),
         )
 

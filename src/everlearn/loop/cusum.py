@@ -111,13 +111,14 @@ class Cusum:
     def __init__(self, state: CusumState, budget: float = 1.0) -> None:
         self.state = state
         self._budget = budget
+        self._keep = state.history.append
         if state.calibrated and state.budget != budget:
             state.calibrated, state.due = 1, state.count + 1
 
     def update(self, loss: float) -> Rise | None:
         """Take in a loss in [0, 1]; what has risen, if it has. It has restarted then."""
         s = self.state
-        s.history.append(int(loss * SCALE + 0.5))
+        self._keep(int(loss * SCALE + 0.5))
         s.count = count = s.count + 1
         s.mean = mean = s.mean + (loss - s.mean) / (count if count < LONGEST else LONGEST)
         over = loss - mean
@@ -169,7 +170,7 @@ class Cusum:
         return change if sign > 0 else None
 
     def _restarted(self, sign: int, width: int) -> Rise:
-        """Learn anew, from the losses that follow: those before were chosen by the alarm, and no fair sample."""
+        """Learn anew, from the losses that follow: those that led to the alarm are no fair sample."""
         s, was = self.state, _copy(self.state)
         rise = _described(s, sign, width)
         if was.calibrated:

@@ -150,14 +150,17 @@ def _highest(
     """
     steps = np.arange(1, paths.shape[1] + 1, dtype=np.float32)
     if count >= 4 * len(steps):
-        sums = np.cumsum(paths - (start + allowance).astype(np.float32)[:, None], axis=1)
+        sums = paths - (start + allowance).astype(np.float32)[:, None]
+        np.cumsum(sums, axis=1, out=sums)
     else:
         sums = np.cumsum(paths, axis=1)
         means = (sums + (start * count).astype(np.float32)[:, None]) / (steps + np.float32(count))
         sums -= np.cumsum(means, axis=1)
         sums -= np.float32(allowance) * steps
-    lowest = np.minimum(np.minimum.accumulate(sums, axis=1), 0)
-    highest: NDArray[np.float32] = (sums - lowest)[:, BURN_IN:].max(axis=1)
+    lowest = np.minimum.accumulate(sums, axis=1)[:, BURN_IN:]
+    np.minimum(lowest, 0, out=lowest)
+    np.subtract(sums[:, BURN_IN:], lowest, out=lowest)
+    highest: NDArray[np.float32] = lowest.max(axis=1)
     return highest.astype(np.float64)
 
 

@@ -43,6 +43,7 @@ class ErrorDrift:
         self._cusum = Cusum(state.cusum, spec.false_alarms)
         self._heeded = "cusum" in spec.detectors
         self._others = self._make(spec)
+        self._alone = self._heeded and not self._others
         self._seen = state.cusum.calibrated
 
     def _make(self, spec: DriftSpec) -> list[Detector]:
@@ -62,7 +63,7 @@ class ErrorDrift:
     def update(self, loss: float) -> Rise | None:
         """Take in a loss in [0, 1]; ``None``, or what has risen."""
         rise = self._cusum.update(loss)
-        if self._others or not self._heeded:
+        if not self._alone:
             rise = self._ask(loss, rise if self._heeded else None)
         if rise is not None:
             self.state.warnings += 1

@@ -374,7 +374,7 @@ class Engine:
             self._within = None
 
     def update(self, mode: str, reason: str, evidence: Mapping[str, Any], *, looked: bool = False) -> None:
-        """Ask for a candidate: ``fresh``, ``incremental`` from the champion, or the champion ``recalibrate``d.
+        """Ask for a candidate: ``fresh``, ``incremental`` from the champion, or a ``recalibrate``d champion.
 
         ``looked``: the champion's losses led to it. The newest rows are then no fair evidence against it,
         so the candidate learns from them, and is judged on rows that mature from now on.

@@ -78,8 +78,8 @@ def _over_threshold(facts: Facts, spec: ModelSpec | None) -> str:
         return f"It was trying already, and goes on until the bound is past the threshold by {num(margin)}."
     needed = num(value + threshold - bound)
     return (
-        f"It would have held with the {word} bound ({num(bound)}) on the other side of the threshold: at a "
-        f"{facts.text('metric') or 'metric'} of about {needed} on as many rows, or a threshold of at "
+        f"It would have held with the {word} bound ({num(bound)}) on the other side of the threshold: "
+        f"with {facts.text('metric') or 'a metric'} at about {needed} on as many rows, or a threshold of at "
         f"{'least' if lower_better else 'most'} {num(bound)}."
     )
 
@@ -102,6 +102,8 @@ def _not_held(case: Case) -> str:
         return f"A first version is made once {num(left)} examples are known."
     if reason.startswith("frozen"):
         return "It decides again once an operator unfreezes it."
+    if "cooling down" in reason:
+        return "It acts once the cooldown is over, if there is still a reason to."
     if "held back" in reason:
         return "It would have acted with room left in the day's budget."
     if "insufficient labels" in reason and case.spec is not None:

@@ -197,7 +197,7 @@ def gain_words(facts: Facts) -> str:
         if found is None:
             return ""
         low, high = found
-    confidence = f" at {num(100 * sure)}% confidence" if sure else ""
+    confidence = f", at {num(100 * sure)}% confidence" if sure else ""
     return f"What it saves a row lies between {num(low)} and {num(high)}{confidence}."
 
 

@@ -91,9 +91,8 @@ def trial(case: Case) -> Story:
     facts = case.facts
     old = [num(x) for x in map(say.number_of, facts.list_of("versions")) if x is not None]
     if facts.flag("archived"):
-        headline = (
-            f"Archived versions {say.listed(old)} went on trial" if old else "A trial of archived versions"
-        )
+        which = f"version{'s' if len(old) > 1 else ''} {say.listed(old)}" if old else "versions"
+        headline = f"Archived {which} went on trial"
         sentences = [f"{quoted(case.decision)}.", "Trying them costs no training."]
         return Story(headline, sentences, "One comes back once it is proven better than the champion.")
     sentences = ["It answers the rows that others are served with, unseen, until the evidence decides."]

@@ -454,9 +454,10 @@ def _watch_promotion(engine: Judge, shadow: Shadow, marks: Mapping[int, Sequence
     verdict = bake.verdict(watched, spec.rollback)
     if verdict.end == "baked":
         state.bake, state.streak = None, 0
-    elif verdict.end == "rollback" and not state.frozen:
-        if not bake.held_back(state.storm, state.matured, spec.rollback):
-            _roll_back(engine, watched.old, verdict)
+    elif verdict.end == "rollback" and not (
+        state.frozen or bake.held_back(state.storm, state.matured, spec.rollback)
+    ):
+        _roll_back(engine, watched.old, verdict)
 
 
 def _roll_back(engine: Judge, old: int, verdict: bake.BakeVerdict) -> None:

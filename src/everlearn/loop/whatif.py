@@ -6,7 +6,6 @@ in hindsight, CUSUM, *always*, and the oracle, which knew every loss beforehand.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,7 +19,7 @@ from everlearn.loop.training import Progress, silent
 from everlearn.loop.whatif_driver import Player
 from everlearn.loop.whatif_library import Library, digest_of
 from everlearn.loop.whatif_record import Recording
-from everlearn.loop.whatif_settings import Setting, learner_name, references
+from everlearn.loop.whatif_settings import Setting, lean, learner_name, references
 from everlearn.loop.whatif_worth import course, losses_of, metric_of, unit_of
 from everlearn.spec import ModelSpec
 from everlearn.types import Decision, DecisionKind, FloatArray, Outcome, Output, Prediction
@@ -144,11 +143,12 @@ def what_if(
 
     ``base`` are the settings in force: where a recording holds what was really served, it stands beside
     the others. ``price`` of a training, in rows answered wrongly; by default that of ``base``'s policy.
+    Seconds are those of the ``library``'s clock.
     """
-    began = time.perf_counter()
+    library = Library() if library is None else library
+    began = library.clock()
     price = base.policy.price if price is None else price
-    cache = NoCache() if cache is None else cache
-    play = _Play(recording, base, cache, Library() if library is None else library, price)
+    play = _Play(recording, base, NoCache() if cache is None else cache, library, price)
     learners = {learner_name(s.spec): s.spec for s in reversed(settings)}
     many = len(learners) > 1
     sides = [
@@ -170,7 +170,7 @@ def what_if(
                 line.regret = line.cost - oracle.cost
     progress(1.0)
     lines = [*asked, *recorded, *compared]
-    seconds = time.perf_counter() - began
+    seconds = library.clock() - began
     return WhatIf(
         base, len(recording.rows), len(recording.steps), recording.labels, price, lines, seconds,
         [*recording.notes, *play.notes],
@@ -214,13 +214,13 @@ class _Play:
         return line
 
     def _fresh(self, setting: Setting) -> Played:
-        began, spec = time.perf_counter(), setting.spec
-        player = Player(spec, self._recording, self._library)
+        began, spec = self._library.clock(), setting.spec
+        player = Player(lean(spec), self._recording, self._library)
         player.run(self._progress)
-        spent = time.perf_counter() - began
+        spent = self._library.clock() - began
         rows = player.decision_rows
         line = self._line(spec, player.outputs, list(zip(rows, player.decisions, strict=True)))
-        line.compute_seconds, line.labels_used = player.learning_seconds, player.labels_used
+        line.compute_seconds, line.labels_used = player.compute_seconds, player.labels_used
         line.folding_seconds = spent
         self._cache.put(self._key({"spec": spec.to_dict()}), line.to_dict())
         return line
@@ -266,11 +266,12 @@ class _Play:
         return line
 
     def _find_best(self, spec: ModelSpec) -> Played | None:
-        began, recording = time.perf_counter(), self._recording
+        clock, recording = self._library.clock, self._recording
+        began = clock()
         # Until there is a version, the running majority (or mean) answers.
         majority = [Output(known[1]) for known in recording.baselines]
         before = losses_of(recording, majority, spec)
-        found = whatif_oracle.best(recording, spec, before, self._price, self._progress)
+        found = whatif_oracle.best(recording, spec, before, self._price, clock, self._progress)
         if found is None:
             return None
         accuracy, mean = _accuracy(found.losses, spec), _mean(found.losses)
@@ -283,7 +284,7 @@ class _Play:
             labels_used=found.labels_used, course=course(found.losses, spec.task),
             marks=[(row, "promote") for row in found.updates][:MOST_MARKS],
             settings={**shown_settings(spec), "grid": found.points},
-            folding_seconds=time.perf_counter() - began, cost=found.cost,
+            folding_seconds=clock() - began, cost=found.cost,
         )  # fmt: skip
 
     def _key(self, asked: Mapping[str, Any]) -> str:

@@ -30,10 +30,25 @@ def digest_of(value: Any) -> str:
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
-class Library:
-    """Trainings, answers, and what a stream learner answered, by content."""
+def no_clock() -> float:
+    """The clock of those who do not care how long work takes."""
+    return 0.0
 
-    def __init__(self, most_outputs: int = MOST_OUTPUTS, most_trained: int = MOST_TRAINED) -> None:
+
+class Library:
+    """Trainings, answers, and what a stream learner answered, by content.
+
+    ``clock`` gives seconds, to tell what trainings cost; it decides nothing.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = no_clock,
+        *,
+        most_outputs: int = MOST_OUTPUTS,
+        most_trained: int = MOST_TRAINED,
+    ) -> None:
+        self.clock = clock
         self._trained: OrderedDict[str, Trained] = OrderedDict()
         self._outputs: OrderedDict[str, list[Output]] = OrderedDict()
         self._live: dict[str, list[Output]] = {}

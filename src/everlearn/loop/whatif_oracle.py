@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +51,7 @@ def best(
     spec: ModelSpec,
     before: FloatArray,
     price: float,
+    clock: Callable[[], float],
     progress: Callable[[float], None],
 ) -> Oracle | None:
     """The oracle's sequence; ``before`` (n,) are the losses while there is no version yet.
@@ -61,7 +61,7 @@ def best(
     grid = grid_of(recording, spec)
     if not grid:
         return None
-    edges, versions = [*grid, len(recording.rows)], _Versions(recording, spec)
+    edges, versions = [*grid, len(recording.rows)], _Versions(recording, spec, clock)
     rows, matrix = list[FloatArray](), np.zeros((len(grid), len(grid)))
     for v, start in enumerate(grid):
         own = versions.losses(start)
@@ -83,10 +83,10 @@ def best(
 class _Versions:
     """The versions of a grid, each learned from the newest window of what was known (or from all)."""
 
-    def __init__(self, recording: Recording, spec: ModelSpec) -> None:
+    def __init__(self, recording: Recording, spec: ModelSpec, clock: Callable[[], float]) -> None:
         self.seconds: list[float] = []
         self.learned: list[tuple[int, int]] = []
-        self._recording, self._spec = recording, spec
+        self._recording, self._spec, self._clock = recording, spec, clock
         self._known: list[tuple[Row, Scalar]] = [
             (a.features if a.features is not None else recording.rows[a.row], a.value)
             for a in recording.arrivals
@@ -100,9 +100,9 @@ class _Versions:
         """(n - start,) what the version made when row ``start`` is asked loses from there on."""
         arrived = self._recording.known_at[start]
         known = int(self._counts[arrived - 1]) if arrived else 0
-        began = time.perf_counter()
+        began = self._clock()
         predictor = self._learn(known)
-        self.seconds.append(time.perf_counter() - began)
+        self.seconds.append(self._clock() - began)
         rows, truths = self._recording.rows[start:], self._recording.truths[start:]
         blocks = range(0, len(rows), BLOCK)
         return np.concatenate([_lost(predictor, rows[b : b + BLOCK], truths[b : b + BLOCK]) for b in blocks])

@@ -155,6 +155,14 @@ def references(base: ModelSpec, labels: int, name: str = "") -> Iterator[Setting
         yield made("always", f"always (every {checks})", {"name": "always", "check_every": checks})
 
 
+def lean(spec: ModelSpec) -> ModelSpec:
+    """A spec without the watch on features, where that could only warn: it then decides the same, sooner."""
+    policies = (spec.policy, *spec.policy.any_of)
+    if not spec.drift.features or any(policy.on_unlabelled == "update" for policy in policies):
+        return spec
+    return spec.model_copy(update={"drift": spec.drift.model_copy(update={"features": False})})
+
+
 def learner_name(spec: ModelSpec) -> str:
     """A learner in a few words."""
     return _said(spec.learner.model_dump())
