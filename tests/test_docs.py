@@ -114,12 +114,22 @@ def test_the_documented_routes_are_those_of_the_api() -> None:
 
 
 def test_every_field_of_a_spec_is_documented() -> None:
-    from everlearn.spec import GateSpec, ModelSpec, PolicySpec
+    from everlearn import spec
 
-    page = section(text("quickstart.md"), "The spec")
-    for prefix, spec in (("", ModelSpec), ("policy.", PolicySpec), ("gate.", GateSpec)):
-        for name in set(spec.model_fields) - {"policy", "gate"}:
-            assert f"| `{prefix}{name}`" in page
+    page = section(text("quickstart.md"), "The spec") + text("deciding.md")
+    parts = {
+        "policy": spec.PolicySpec,
+        "gate": spec.GateSpec,
+        "rollback": spec.RollbackSpec,
+        "drift": spec.DriftSpec,
+        "regimes": spec.RegimeSpec,
+        "abstain": spec.AbstainSpec,
+    }
+    for name in set(spec.ModelSpec.model_fields) - set(parts):
+        assert f"| `{name}`" in page
+    for prefix, part in parts.items():
+        for name in part.model_fields:
+            assert f"| `{prefix}.{name}`" in page
 
 
 def test_every_learner_is_documented() -> None:

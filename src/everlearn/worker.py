@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +23,12 @@ from loguru import logger
 from everlearn import logs
 from everlearn.errors import EverlearnError, FencedError, NotFoundError
 from everlearn.loop import drive
+from everlearn.loop.alerts import alerts_of
 from everlearn.mending import try_to_mend
 from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Models, Versions
 from everlearn.predictor import Predictor
 from everlearn.processes import die_with_parent, identity, is_dead, stop_on_signals
-from everlearn.types import Job, JobState
+from everlearn.types import Decision, Job, JobState
 from everlearn.wiring import model_names
 
 WARM = ("sklearn.ensemble", "sklearn.linear_model", "skops.io", "safetensors.numpy")
@@ -121,6 +122,12 @@ class Pace:
         return self._poll if self._now() - self._worked_at < ACTIVE_SECONDS else self._poll * SLOWER
 
 
+def _alert(model: str, decisions: Sequence[Decision]) -> None:
+    """One line in the log for each decision that a person should know of."""
+    for alert in alerts_of(decisions):
+        logger.warning("{}", alert.line(model))
+
+
 class Advancer:
     """Moves the loops of all models on. One that fails waits, and holds up no other."""
 
@@ -143,7 +150,9 @@ class Advancer:
         taken = 0
         try:
             for _ in range(STEPS_IN_A_ROW):
-                moved = drive.advance_model(model, self._parts.log, self._parts.ledger, BATCH, self._engines)
+                moved = drive.advance_model(
+                    model, self._parts.log, self._parts.ledger, BATCH, self._engines, _alert
+                )
                 taken += moved
                 if moved < BATCH:
                     break

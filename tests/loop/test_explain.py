@@ -121,6 +121,14 @@ class TestRefusal:
         assert "label budget was spent" in told.paragraph
         assert "proof is to be expected at about" in told.why_not
 
+    def test_what_is_proven_worse_says_so(self) -> None:
+        evidence = compared(2, 30) | {
+            "bars": {"superiority": {"passed": False, "e_worse": 40.0}},
+            "end": "reject",
+        }
+        told = explain(row(6, "refuse", "proven worse", 2, **evidence), HISTORY, SPEC)
+        assert "“version 2 is worse”, came to 40, which proves it" in told.paragraph
+
     def test_what_was_superseded_was_not_worse(self) -> None:
         told = explain(row(6, "refuse", "superseded", 2, end="superseded", **compared(9, 4)), HISTORY, SPEC)
         assert "if no other version had come between" in told.why_not
@@ -272,7 +280,7 @@ KNOWN = (*MEANINGS, *PARTS, *MORE)
 EVIDENCE = st.dictionaries(st.sampled_from(KNOWN) | st.text(max_size=4), JSON, max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(list(DecisionKind)),
     EVIDENCE,

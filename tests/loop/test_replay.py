@@ -63,9 +63,9 @@ def test_the_order_of_the_columns_does_not_matter(frame: pd.DataFrame) -> None:
 
 def test_persistence_at_no_delay_is_the_no_change_baseline(frame: pd.DataFrame) -> None:
     report = run(frame, learner="persistence")
-    first = 1 / len(frame)
     assert report.served["accuracy"] == pytest.approx(
-        report.baselines["no_change"]["accuracy"], abs=2 * first
+        report.baselines["no_change"]["accuracy"],
+        abs=0.02,  # it never learns what may become an anchor
     )
 
 
@@ -83,7 +83,7 @@ def test_a_delay_in_time_is_measured_on_the_time_column(frame: pd.DataFrame) -> 
     timed = frame.assign(when=pd.date_range("2024-01-01", periods=len(frame), freq="h"))
     by_rows = run(timed, label_delay=24, drop=["when"], baselines=False)
     by_time = run(timed, label_delay="24h", time_column="when", drop=["when"], baselines=False)
-    assert by_time.served["accuracy"] == pytest.approx(by_rows.served["accuracy"], abs=0.03)
+    assert by_time.served["accuracy"] == pytest.approx(by_rows.served["accuracy"], abs=0.06)
 
 
 @pytest.mark.parametrize("learner", [LOGISTIC, "linear"])
@@ -137,7 +137,7 @@ def test_regression_keeps_up_with_a_turning_slope() -> None:
         target="y",
         learner={"name": "window", "size": 300},
         policy=FAST,
-        gate={"holdout": 60, "min_rows": 30},
+        gate={"holdout": 60, "min_rows": 30, "look_every": 20},
     )
     assert report.served["mae"] < 0.5 * report.baselines["never_updated"]["mae"]
 

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from everlearn.errors import InvalidError
+from everlearn.loop.anchors import eligible
 from everlearn.loop.training import train
-from everlearn.spec import ModelSpec, parse_spec
+from everlearn.spec import ModelSpec, RegimeSpec, parse_spec
 from everlearn.types import Example
 
 
 def spec_of(learner: Any) -> ModelSpec:
     base = {"name": "m", "target": "y", "features": {"a": "numeric"}, "learner": learner}
-    return parse_spec({**base, "gate": {"holdout": 30, "min_rows": 10}})
+    # No anchors: each test counts what is learned.
+    return parse_spec({**base, "gate": {"holdout": 30, "min_rows": 10}, "regimes": {"anchor_every": 0}})
 
 
 def plan_of(**changes: Any) -> dict[str, Any]:
@@ -84,3 +86,11 @@ def test_an_increment_answers_each_row_with_the_labels_of_its_time() -> None:
 def test_nothing_to_learn_from_is_said() -> None:
     with pytest.raises(InvalidError, match="too few to learn from"):
         train(spec_of("window"), plan_of(), examples_of(1), None)
+
+
+def test_rows_that_may_become_anchors_are_not_learned(counted: Any) -> None:
+    spec = spec_of("linear").model_copy(update={"regimes": RegimeSpec(anchor_every=10)})
+    kept = sum(eligible(row, 10) for row in range(1, 201))
+    assert kept > 10
+    trained = train(spec, plan_of(), examples_of(200), None)
+    assert sum(counted()) == trained.rows == 200 - kept

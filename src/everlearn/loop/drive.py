@@ -6,7 +6,7 @@ Works on ports alone, so the same code runs on SQLite, on PostgreSQL and in memo
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from everlearn.loop.training import Progress, Trained, examples_wanted, remember
 from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Versions
 from everlearn.predictor import Predictor
 from everlearn.spec import ModelSpec, parse_spec
-from everlearn.types import EventKind, Job, JobSpec, NewEvent, Row, Step, Version
+from everlearn.types import Decision, EventKind, Job, JobSpec, NewEvent, Row, Step, Version
 
 MAX_ATTEMPTS = 3
 RETRY_SECONDS = 5.0
@@ -60,11 +60,24 @@ def restore(model: str, log: Log, state: bytes) -> Engine:
     return Engine(loaded, waiting, code=__version__)
 
 
+Told = Callable[[str, Sequence[Decision]], None]
+
+
+def untold(model: str, decisions: Sequence[Decision]) -> None:
+    """Decisions that nobody is told of."""
+
+
 def advance_model(
-    model: str, log: Log, ledger: Ledger, limit: int = 1000, cache: EngineCache | None = None
+    model: str,
+    log: Log,
+    ledger: Ledger,
+    limit: int = 1000,
+    cache: EngineCache | None = None,
+    told: Told = untold,
 ) -> int:
     """Take in the next events of a model, in one transaction; how many there were.
 
+    ``told`` is called with what was decided once it is committed.
     Returns 0 when there is nothing to do, or when another worker took the same events first.
     """
     checkpoint = ledger.checkpoint(model)
@@ -88,6 +101,7 @@ def advance_model(
         return 0
     if cache:
         cache.give(model, engine)
+    told(model, effects.decisions)
     return len(events)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from everlearn.errors import IntegrityError
 from everlearn.loop import commands, gate, judging, policy, remembering, watching
+from everlearn.loop.alerts import alert_kind
 from everlearn.loop.bounds import Interval
 from everlearn.loop.drift import ErrorDrift
 from everlearn.loop.maturity import Waiting
@@ -248,6 +249,9 @@ class Engine:
             state.decisions, state.cursor, state.now, kind, reason, dict(evidence), version, self._code
         )
         self._effects.decisions.append(decision)
+        alert = alert_kind(decision)
+        if alert is not None:
+            state.alerts[alert] = state.alerts.get(alert, 0) + 1
         return decision
 
     def _hold(self, key: str, reason: str, evidence: Mapping[str, Any]) -> None:

@@ -129,6 +129,7 @@ def comparison(case: Case, old: str, new: str) -> Iterator[str]:
     yield say.metric_words(facts, case.spec)
     yield say.losses_words(facts, say.loss_unit(case.spec, case.mode), old, new, case.zero_one)
     yield say.e_words(facts, f"{new} is better")
+    yield say.worse_words(facts, f"{new} is worse")
     yield say.gain_words(facts)
     yield say.bars_words(facts)
 

@@ -119,7 +119,7 @@ def metric_words(facts: Facts, spec: ModelSpec | None) -> str:
 def loss_unit(spec: ModelSpec | None, mode: str = "") -> str:
     """What one row's loss is."""
     if mode == "recalibrate":
-        return "half the Brier score"
+        return "halved Brier score"
     if spec is None:
         return "loss"
     if spec.task == "regression":
@@ -186,6 +186,15 @@ def p_words(facts: Facts) -> str:
             limit = "" if alpha is None else f", at alpha = {num(alpha)}"
             return f"The test of whether it is {what} gave p = {num(p)}{limit}."
     return ""
+
+
+def worse_words(facts: Facts, what: str) -> str:
+    """The e-value of the opposite, where that is what decided."""
+    bar = facts.part("bars").part("superiority")
+    found = bar.number("e_worse")
+    if bar.flag("passed") is not False or found is None:
+        return ""
+    return f"The e-value for the opposite, “{what}”, came to {num(found)}, which proves it."
 
 
 def gain_words(facts: Facts) -> str:

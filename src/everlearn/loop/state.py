@@ -138,6 +138,7 @@ class LoopState(msgspec.Struct):
     ece: tuple[float, float] | None = None
     ece_at: int = 0
     certain: list[tuple[float, bool]] = []
+    alerts: dict[str, int] = {}
     at_update: int = 0
     at_check: int = 0
     loaded_at_update: int = 0

@@ -43,6 +43,7 @@ def summary(data: bytes) -> dict[str, Any]:
         "regimes": state.regimes.to_dict(engine.spec.regimes),
         "transfer": state.matrix.to_dict(),
         "abstaining": state.abstaining,
+        "alerts": state.alerts,
     }
 
 
