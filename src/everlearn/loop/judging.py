@@ -344,7 +344,8 @@ def give_way(engine: Judge) -> bool:
     if state.champion == 0 and waited < engine.spec.policy.first_rows:
         return False
     hopeful = numbers_of(candidate.trial)["log_e"] > 0
-    if waited < (PATIENCE if hopeful else PATIENCE // 2) * engine.spec.policy.cooldown:
+    patience = (PATIENCE if hopeful else PATIENCE // 2) * engine.spec.policy.cooldown
+    if waited < patience:
         return False
     end_candidate(engine, "superseded: a newer candidate is being made", "superseded")
     return True
