@@ -5,9 +5,13 @@ import random
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from everlearn.loop.baselines import Baselines
 from everlearn.loop.bounds import jackknife_interval, mean_interval, proportion_interval
 from everlearn.loop.scores import (
     Scored,
@@ -273,3 +277,33 @@ def test_the_brier_score_is_that_of_scikit_learn() -> None:
     truths = [rng.random() < 0.4 for _ in chances]
     assert brier(chances, truths) == pytest.approx(sk.brier_score_loss(truths, chances))
     assert (ece([], []), brier([], []), ece_noise([])) == (0.0, 0.0, (0.0, 0.0))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), max_size=80), st.integers(0, 80))
+@settings(max_examples=60, deadline=None)
+def test_baselines_know_what_had_come_before_a_position(labels: list[tuple[str, int]], cut: int) -> None:
+    baselines, past = Baselines(), list[str]()
+    for seq, (value, back) in enumerate(labels, 1):
+        past.append(value)
+        baselines.learn(seq, value, False)
+        if seq == cut:  # what is not stored is found again
+            baselines = msgspec.json.decode(msgspec.json.encode(baselines), type=Baselines)
+        asked = max(1, seq - back + 1)
+        known = past[: asked - 1]
+        majority = max(dict.fromkeys(known), key=known.count) if known else None
+        assert baselines.before(asked) == (known[-1] if known else None, majority)
+
+
+def test_the_baselines_of_numbers_are_the_newest_and_the_mean() -> None:
+    baselines = Baselines()
+    assert baselines.before(1) == (None, None)
+    for seq, value in enumerate([4.0, 2.0, 2.0, 8.0], 1):
+        baselines.learn(seq, value, True)
+    assert [baselines.before(seq) for seq in (5, 2, 4, 1, 3)] == [
+        (8.0, 4.0),
+        (4.0, 4.0),
+        (2.0, 8 / 3),
+        (None, None),
+        (2.0, 3.0),
+    ]
+    assert baselines.majority() == Output(4.0)

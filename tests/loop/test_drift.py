@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from everlearn.loop import cusum
 from everlearn.loop.cusum import FIRST, KEPT, SLACK, Cusum, CusumState
-from everlearn.loop.cusum_calibration import SCALE, calibrate, long_run
+from everlearn.loop.cusum_calibration import SCALE, Calibration, calibrate, long_run
 from everlearn.loop.drift import DriftState, ErrorDrift, Rise
 from everlearn.loop.river_detectors import KEPT as ADWIN_KEPT
 from everlearn.loop.river_detectors import adwin_delta, graded, hddm_confidence
@@ -161,6 +161,9 @@ class TestCusum:
     def test_constant_losses_never_alarm(self, losses: list[float]) -> None:
         assert not warnings(losses, only("cusum"))
 
+    def test_a_model_that_is_always_wrong_and_gets_better_is_no_alarm(self) -> None:
+        assert not warnings(errors(1, (2000, 1.0), (1000, 0.9), (1000, 0.1)), only("cusum"))
+
     def test_a_model_without_errors_that_breaks_is_noticed_at_once(self) -> None:
         ((at, _),) = warnings(errors(1, (2000, 0.0), (500, 0.3)), only("cusum"))
         assert at < 2030
@@ -196,6 +199,17 @@ class TestCusum:
         Cusum(state, 0.01).update(0.0)
         assert state.threshold > loose
         assert state.budget == 0.01
+
+    def test_another_budget_counts_when_a_false_alarm_is_taken_back(self) -> None:
+        detector = Cusum(CusumState())
+        for loss in errors(4, (10_000, 0.1)):
+            detector.update(loss)
+        while not detector.update(1.0):
+            pass
+        other = Cusum(detector.state, 0.01)
+        for loss in errors(2, (1000, 0.1)):
+            other.update(loss)
+        assert (other.state.doubt, other.state.budget) == (None, 0.01)
 
     @given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), max_size=700), st.integers(0, 2**32))
     @settings(max_examples=25, deadline=None)
@@ -240,9 +254,13 @@ class TestCalibration:
 
 def test_it_is_cheap_enough_to_watch_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """By count, not by the clock: how seldom it calibrates."""
-    calls = []
-    real = cusum.calibrate
-    monkeypatch.setattr(cusum, "calibrate", lambda *a: (calls.append(len(a[0])), real(*a))[1])
+    calls: list[int] = []
+
+    def counted(history: bytes, count: int, budget: float) -> Calibration:
+        calls.append(len(history))
+        return calibrate(history, count, budget)
+
+    monkeypatch.setattr(cusum, "calibrate", counted)
     warnings(errors(1, (60_000, 0.1)), only("cusum"))
     assert len(calls) <= 30
     assert max(calls) <= KEPT

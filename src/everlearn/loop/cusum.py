@@ -27,7 +27,7 @@ KEPT = 6000
 """Newest losses that calibration sees; they are trimmed to it when there are ``SLACK`` more."""
 SLACK = 2000
 
-LOOKS = 8
+LOOKS = 6
 """Histories of ``KEPT`` losses, one after the other, that calibration joins before it becomes rare."""
 
 LONGEST = 32_768
@@ -118,27 +118,27 @@ class Cusum:
     def update(self, loss: float) -> Rise | None:
         """Take in a loss in [0, 1]; what has risen, if it has. It has restarted then."""
         s = self.state
-        self._keep(int(loss * SCALE + 0.5))
+        self._keep(0 if loss == 0.0 else SCALE if loss == 1.0 else int(loss * SCALE + 0.5))
         s.count = count = s.count + 1
         s.mean = mean = s.mean + (loss - s.mean) / (count if count < LONGEST else LONGEST)
-        over = loss - mean
-        above = s.above + over - s.allowance
+        over, allowance = loss - mean, s.allowance
+        above = s.above + over - allowance
         if above <= 0.0:
             s.above, s.rise_from = 0.0, count
         elif above > s.threshold:
             return self._changed(1, count - s.rise_from)
         else:
             s.above = above
-        below = s.below - over - s.allowance
+        below = s.below - over - allowance
         if below <= 0.0:
             s.below, s.fall_from = 0.0, count
         elif below > FALL * s.threshold:
             return self._changed(-1, count - s.fall_from)
         else:
             s.below = below
-        if s.doubt is not None:
-            self._weigh(s.doubt, loss)
-        if s.count >= s.due:
+        if s.doubt is not None and self._weigh(s.doubt, loss):
+            return None
+        if count >= s.due:
             self._tend()
         return None
 
@@ -181,13 +181,18 @@ class Cusum:
         self._begin()
         return rise
 
-    def _weigh(self, doubt: Doubt, loss: float) -> None:
-        """Wald's sequential test (1945) of whether the losses since a change are as before it or after it."""
+    def _weigh(self, doubt: Doubt, loss: float) -> bool:
+        """Wald's sequential test (1945) of whether the losses since a change are as before it or after it.
+
+        Whether the change has been taken back.
+        """
         doubt.evidence += doubt.sign * (loss - doubt.middle)
         if doubt.evidence < -doubt.enough:
             self._return(doubt)
-        elif doubt.evidence > doubt.enough or self.state.count > WAIT:
+            return True
+        if doubt.evidence > doubt.enough or self.state.count > WAIT:
             self.state.doubt = None
+        return False
 
     def _return(self, doubt: Doubt) -> None:
         """The alarm was a false one: what was normal is so still, and all losses since belong to it."""
@@ -197,7 +202,7 @@ class Cusum:
         was.count += s.count
         s.doubt = None
         _set(s, was)
-        if s.count - s.calibrated >= KEPT:
+        if s.count - s.calibrated >= 2 * KEPT or s.budget != self._budget:
             self._calibrate()
         self._begin()
 

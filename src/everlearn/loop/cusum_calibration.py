@@ -35,7 +35,7 @@ STEPS = 512
 BURN_IN = 128
 """Steps of a path before those that count: the sum forgets that it began at 0."""
 POINTS = 65_536
-"""Steps of all paths that count."""
+"""Steps of all paths that count; half of it if the history is but a part: others are joined with it."""
 TAIL = 0.25
 """The share of paths, the highest ones, from which the tail is extrapolated."""
 
@@ -61,18 +61,20 @@ def calibrate(history: bytes | bytearray, count: int, budget: float) -> Calibrat
     """
     losses = np.frombuffer(history, np.uint8)
     inefficiency = long_run(losses)
-    burst = np.full(math.ceil(inefficiency / 2), SCALE, np.uint8)
-    world = np.concatenate([losses, burst])
+    burst = math.ceil(inefficiency / 2)
+    world = np.concatenate([losses, np.repeat(np.array([SCALE, 0], np.uint8), burst)])
     spread = _variance(world)
     allowance = RISE / 2 * math.sqrt(spread) * inefficiency**0.25
     rng = np.random.default_rng([count, int(losses.sum())])
     stride = int(math.sqrt(inefficiency))
     steps = min(STEPS, count // stride)
-    paths = _paths(world, stride, inefficiency, (POINTS // steps, BURN_IN + steps), rng)
+    points = POINTS if count <= len(losses) else POINTS // 2
+    paths = _paths(world, stride, inefficiency, (points // steps, BURN_IN + steps), rng)
     error = math.sqrt(spread * inefficiency / count)
     start = float(losses.mean()) / SCALE + error * rng.standard_normal(len(paths))
     highest = _highest(paths, stride * start, count / stride, stride * allowance)
-    target = MARGIN * budget / 10_000 * _caution(inefficiency, count)
+    bursts = float(losses.mean()) / SCALE * count / burst
+    target = MARGIN * budget / 10_000 * _caution(BLOCK * inefficiency / count, bursts)
     threshold = _level(highest, target * steps * stride)
     return Calibration(*map(_rounded, (allowance, threshold, spread, inefficiency)))
 
@@ -108,14 +110,15 @@ def _variance(losses: NDArray[np.uint8]) -> float:
     return max(0.0, float(x @ x) / n - (float(x.sum()) / n) ** 2) / SCALE**2
 
 
-def _caution(inefficiency: float, count: int) -> float:
+def _caution(block: float, bursts: float) -> float:
     """What to make of the budget because the losses' long-run variance is not known exactly.
 
-    With blocks of b of n losses its relative error is about sqrt(2 b / n); the rate of alarms goes as
-    exp(-level / variance), with ``LEVEL`` a typical exponent. This makes up for the mean of that.
+    Its relative variance is about 2 b with blocks of a share b of the losses, and 1 / n with n rare bursts of
+    errors. The rate of alarms goes as exp(-level / variance), with ``LEVEL`` a typical exponent; this makes
+    up for the mean of that.
     """
-    error = LEVEL * math.sqrt(2 * BLOCK * inefficiency / count)
-    return math.exp(-min(error**2 / 2, MOST_CAUTION))
+    error = LEVEL**2 * (2 * block + 1 / (1 + bursts))
+    return math.exp(-min(error / 2, MOST_CAUTION))
 
 
 def _paths(

@@ -206,11 +206,13 @@ def _said(task: Task, output: Output) -> tuple[float, str] | None:
     if task == "regression":
         return float(f"{float(output.value):.6g}"), POOLED
     key = class_key(output.value)
-    return (round(PARTS * float(output.probabilities.get(key, 0.0))), key) if output.probabilities else None
+    if not output.probabilities:
+        return None
+    return float(round(PARTS * float(output.probabilities.get(key, 0.0)))), key
 
 
 def _outcome(task: Task, output: Output, truth: Scalar) -> float:
     """1 for right and 0 for wrong, or the absolute error."""
     if task == "regression":
         return float(f"{abs(float(output.value or 0.0) - float(truth or 0.0)):.6g}")
-    return int(output.value == truth or class_key(output.value) == class_key(truth))
+    return float(output.value == truth or class_key(output.value) == class_key(truth))

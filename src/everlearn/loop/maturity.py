@@ -24,13 +24,14 @@ class Watermark(msgspec.Struct, dict=True):
     """How far cohorts are mature. Both marks only ever rise, so what is scored stays scored.
 
     An ``auto`` horizon is ``auto_rows``, learned from the ``arrivals`` of labels, and ``None`` while
-    nobody can tell. Under it rows are mature, too, as far as every one of them has its label: there is
-    nothing to wait for.
+    nobody can tell. Under it (``auto``) rows are mature, too, as far as every one of them has its label:
+    there is nothing to wait for.
     """
 
     row: int = 0
     at: float = -1e300
     floor: int = 0
+    auto: bool = False
     auto_rows: int | None = None
     next_look: int = MIN_LABELS
     arrivals: Arrivals = msgspec.field(default_factory=Arrivals)
@@ -40,8 +41,6 @@ class Watermark(msgspec.Struct, dict=True):
         self._spec: ModelSpec | None = None
         self._rows: int | None = None
         self._seconds: float | None = None
-        self.auto = False
-        self._seen = 0
         self._close_at = self.arrivals.starts[-1] + COHORT - 1
 
     def covers(self, row: int, at: float) -> bool:
@@ -53,7 +52,6 @@ class Watermark(msgspec.Struct, dict=True):
         if spec is not self._spec:
             self._spec, self._rows, self._seconds = spec, spec.horizon_rows, spec.horizon_seconds
             self.auto = self._rows is None and self._seconds is None
-        self._seen = rows
         if rows >= self._close_at:
             self._close_at = self.arrivals.close(rows, now, self.auto_rows)
         if self._seconds is not None:
@@ -74,10 +72,6 @@ class Watermark(msgspec.Struct, dict=True):
             self.auto_rows = arrivals.horizon(rows)
             # A look costs as much as some hundred labels: ever rarer, at most every 500.
             self.next_look = arrivals.labels + min(500, max(MIN_LABELS, arrivals.labels // 10))
-
-    def learn_delay(self, delay: int) -> None:
-        """Until the engine calls :meth:`labelled`."""
-        self.labelled(self._seen - delay, 0.0, self._seen, 0.0)
 
     def curve(self, rows: int, now: float) -> list[dict[str, Any]]:
         """The label maturity curve: see :meth:`~everlearn.loop.arrivals.Arrivals.points`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from operator import add
 from typing import Any
 
 import msgspec
@@ -32,8 +31,6 @@ TERMS: Mapping[Task, tuple[str, ...]] = {
 }
 """The names of what :func:`terms_of` gives and :class:`Totals` sums, in their order."""
 
-_faded = FADING_FACTOR.__mul__
-
 
 class Totals(msgspec.Struct):
     """Sums over every matured row so far, and the same sums fading, in the order of ``TERMS``."""
@@ -49,8 +46,11 @@ class Totals(msgspec.Struct):
         self.fading_weight = FADING_FACTOR * self.fading_weight + 1.0
         if not self.sums:
             self.sums, self.fading_sums = [0.0] * len(terms), [0.0] * len(terms)
-        self.sums = list(map(add, self.sums, terms))
-        self.fading_sums = list(map(add, map(_faded, self.fading_sums), terms))
+        sums, fading = self.sums, self.fading_sums
+        for i, term in enumerate(terms):
+            fading[i] = FADING_FACTOR * fading[i] + term
+            if term:  # many are 0
+                sums[i] += term
 
 
 def terms_of(scored: Scored, task: Task) -> tuple[float, ...]:
