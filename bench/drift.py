@@ -230,8 +230,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     import drift_unlabelled
 
     started, quick, seed = time.monotonic(), options.quick, options.seed
-    rows, runs = (40_000, 1) if quick else (100_000, 9)
-    changes, after = (24, 5_000) if quick else (200, 10_000)
+    rows, runs = (40_000, 5) if quick else (100_000, 9)
+    changes, after = (20, 5_000) if quick else (200, 10_000)
     timed = 3 if quick else 7
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:

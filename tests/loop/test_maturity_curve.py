@@ -64,11 +64,11 @@ def test_while_all_labels_are_young_nobody_can_tell() -> None:
 
 
 def test_late_positives_do_not_shorten_the_horizon() -> None:
-    """One label in ten comes 800 rows late: a quantile of the delays seen would long say 5."""
-    mark = played(lambda row: 800 if row % 10 == 0 else 5, 700)
+    """One label in ten comes 450 rows late: a quantile of the delays seen would long say 5."""
+    mark = played(lambda row: 450 if row % 10 == 0 else 5, 440)
     assert mark.auto_rows is None
     assert mark.row < 10  # not past the first row whose label is missing
-    assert played(lambda row: 800 if row % 10 == 0 else 5, 2500).auto_rows == 800
+    assert played(lambda row: 450 if row % 10 == 0 else 5, 1500).auto_rows == 450
 
 
 def test_the_horizon_follows_delays_that_grow_soon_and_those_that_shrink_in_time() -> None:

@@ -35,7 +35,7 @@ MIN_EXPOSED = 30
 """The curve ends where fewer predictions are old enough to tell."""
 
 MIN_LABELS = 50
-MIN_WATCHED = 1000
+MIN_WATCHED = 500
 """Rows after which labels that are missing are taken to be missing, while more than 5% are."""
 
 QUANTILE = 0.95
@@ -106,7 +106,7 @@ class Arrivals(msgspec.Struct):
     def horizon(self, rows: int) -> int | None:
         """The age in rows at which 95% of the labels that ever come have come; ``None`` if not yet known.
 
-        It is known once the curve has been watched for twice as long (and for 1,000 rows if labels are
+        It is known once the curve has been watched for twice as long (and for 500 rows if labels are
         missing that may only be late), or if 95% of all predictions have their label by then, whatever
         may come. Until then no one can tell how many still will.
         """
