@@ -246,7 +246,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             for name in DETECTORS
         }
         report["change"] = changed(seed, changes, after, tick)
-        report["micros"] = micros(seed, 20_000 if quick else 60_000, timed, tick)
+        report["micros"] = micros(seed, 60_000, timed, tick)
         second = progress.add_task("without labels", total=1.0)
         report["unlabelled"] = drift_unlabelled.run(
             seed, quick, lambda share: progress.update(second, completed=share)

@@ -27,7 +27,7 @@ KEPT = 6000
 """Newest losses that calibration sees; they are trimmed to it when there are ``SLACK`` more."""
 SLACK = 2000
 
-LOOKS = 6
+LOOKS = 5
 """Histories of ``KEPT`` losses, one after the other, that calibration joins before it becomes rare."""
 
 LONGEST = 32_768

@@ -22,7 +22,7 @@ SCALE = 255
 RISE = 0.13
 """The rise that the detector is made for, in standard deviations of one loss: 10% to 14% errors."""
 
-MARGIN = 0.6
+MARGIN = 0.55
 """The share of the budget that the bootstrap is asked to use: the rest is for its own errors."""
 
 BLOCK = 8
@@ -30,11 +30,13 @@ BLOCK = 8
 LEVEL = 5.0
 MOST_CAUTION = 1.5
 
-STEPS = 512
+STRIDE = 2
+"""Losses that make a step of a path, times the root of the inefficiency."""
+STEPS = 256
 """Steps of a path that count, at most."""
-BURN_IN = 128
+BURN_IN = 64
 """Steps of a path before those that count: the sum forgets that it began at 0."""
-POINTS = 65_536
+POINTS = 32_768
 """Steps of all paths that count; half of it if the history is but a part: others are joined with it."""
 TAIL = 0.25
 """The share of paths, the highest ones, from which the tail is extrapolated."""
@@ -66,7 +68,7 @@ def calibrate(history: bytes | bytearray, count: int, budget: float) -> Calibrat
     spread = _variance(world)
     allowance = RISE / 2 * math.sqrt(spread) * inefficiency**0.25
     rng = np.random.default_rng([count, int(losses.sum())])
-    stride = int(math.sqrt(inefficiency))
+    stride = int(STRIDE * math.sqrt(inefficiency))
     steps = min(STEPS, count // stride)
     points = POINTS if count <= len(losses) else POINTS // 2
     paths = _paths(world, stride, inefficiency, (points // steps, BURN_IN + steps), rng)
@@ -130,9 +132,9 @@ def _paths(
 ) -> NDArray[np.float32]:
     """Blocks of the world, taken as a circle, strung together at random: (paths, steps).
 
-    A step is the sum of ``stride`` losses: where losses hang together, the CUSUM takes longer to come and
-    go by as much, and so a path as long as it needs costs the same. A block is long enough that it cuts
-    little dependence, and short enough that there are several.
+    A step is the sum of ``stride`` losses; peaks within a step are small. Where losses hang together, the
+    CUSUM takes longer to come and go by as much, and so a path as long as it needs costs the same. A block is
+    long enough that it cuts little dependence, and short enough that there are several.
     """
     whole = len(world) // stride * stride
     sums = world[len(world) - whole :].reshape(-1, stride).sum(axis=1).astype(np.float32) / np.float32(SCALE)
