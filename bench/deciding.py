@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,15 @@ def by_look(looks: Floats) -> tuple[NDArray[np.intp], list[int]]:
     order = np.argsort(looks, kind="stable")[: np.count_nonzero(known)]
     last = int(looks[known].max()) if known.any() else 0
     return order, [int(n) for n in np.cumsum(np.bincount(looks[known].astype(np.intp), minlength=last + 1))]
+
+
+def finish(
+    options: Any, run: Callable[[Any], dict[str, Any]], show: Callable[[dict[str, Any], Console], None]
+) -> int:
+    """Run, print what was asked for, and give the exit code: 1 if the whole run misses a goal."""
+    report = run(options)
+    if options.json:
+        print(json.dumps(report))
+    else:
+        show(report, Console())
+    return 0 if options.quick or all(goal["met"] for goal in report["goals"]) else 1

@@ -32,7 +32,6 @@ The exit code is 1 if a goal was not met, and 0 otherwise; with ``--quick`` it i
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -44,6 +43,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from deciding import finish
 from everlearn.loop.drift import DriftState, ErrorDrift
 from everlearn.spec import DriftSpec
 
@@ -287,13 +287,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    options = parse()
-    report = run(options)
-    if options.json:
-        print(json.dumps(report))
-    else:
-        show(report, Console())
-    return 0 if options.quick or all(goal["met"] for goal in report["goals"]) else 1
+    return finish(parse(), run, show)
 
 
 if __name__ == "__main__":

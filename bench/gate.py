@@ -33,7 +33,6 @@ The exit code is 1 if a goal was not met, and 0 otherwise; with ``--quick`` it i
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from typing import Any
@@ -42,7 +41,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from deciding import LOOK, by_look, covered, losses, mcnemar, streams, summary, try_out
+from deciding import LOOK, by_look, covered, finish, losses, mcnemar, streams, summary, try_out
 from everlearn.spec import GateSpec, parse_spec
 
 GATE = GateSpec()
@@ -201,13 +200,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def main() -> int:
-    options = parse()
-    report = run(options)
-    if options.json:
-        print(json.dumps(report))
-    else:
-        show(report, Console())
-    return 0 if options.quick or all(goal["met"] for goal in report["goals"]) else 1
+    return finish(parse(), run, show)
 
 
 if __name__ == "__main__":

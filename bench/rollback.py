@@ -29,7 +29,6 @@ The exit code is 1 if a goal was not met, and 0 otherwise; with ``--quick`` it i
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from typing import Any
@@ -38,7 +37,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from deciding import LOOK, losses, mcnemar, streams
+from deciding import LOOK, finish, losses, mcnemar, streams
 from everlearn.loop import bake
 from everlearn.loop.pairs import Columns
 from everlearn.spec import RollbackSpec
@@ -158,13 +157,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def main() -> int:
-    options = parse()
-    report = run(options)
-    if options.json:
-        print(json.dumps(report))
-    else:
-        show(report, Console())
-    return 0 if options.quick or all(goal["met"] for goal in report["goals"]) else 1
+    return finish(parse(), run, show)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,6 @@ PAIRED = 0.9
 EXTENSION = 2
 """A bake whose evidence leans to the old version at its end goes on, to so many times its length."""
 
-PERIODS = 10
-"""Rollbacks within so many bake periods count towards a freeze."""
-
 
 class Bake(msgspec.Struct):
     """A version under watch. ``evidence`` counts for ``old`` against what was served since ``opened``.
@@ -141,27 +138,18 @@ def verdict(bake: Bake, spec: RollbackSpec) -> BakeVerdict:
 
 
 class Storm(msgspec.Struct):
-    """The rows (matured labels) at which the model was rolled back automatically, newest last."""
+    """The automatic rollbacks: after how many matured rows the newest was, and how many in a row."""
 
-    rollbacks: list[int] = []
-
-
-def _period(spec: RollbackSpec) -> int:
-    return max(1, spec.bake)
+    newest: int | None = None
+    streak: int = 0
 
 
 def held_back(storm: Storm, row: int, spec: RollbackSpec) -> bool:
     """Whether another automatic step back must wait: there was one less than a bake period ago."""
-    return bool(storm.rollbacks) and row - storm.rollbacks[-1] < _period(spec)
-
-
-def cooling(storm: Storm, row: int, spec: RollbackSpec) -> int:
-    """How many labels the policy still waits after the newest rollback; 0 for none."""
-    return max(0, storm.rollbacks[-1] + spec.cooldown - row) if storm.rollbacks else 0
+    return storm.newest is not None and row - storm.newest < max(1, spec.bake)
 
 
 def record(storm: Storm, row: int, spec: RollbackSpec) -> bool:
-    """Take in a rollback; returns whether the model must freeze: too many within ten bake periods."""
-    recent = [at for at in storm.rollbacks if row - at < PERIODS * _period(spec)]
-    storm.rollbacks = [*recent, row][-spec.freeze_after :]
-    return len(storm.rollbacks) >= spec.freeze_after
+    """Take in a rollback; whether the model must freeze: so many promotions in a row were rolled back."""
+    storm.newest, storm.streak = row, storm.streak + 1
+    return storm.streak >= spec.freeze_after

@@ -7,27 +7,20 @@ from typing import Any, Protocol
 
 from everlearn.errors import IntegrityError
 from everlearn.loop.bounds import Interval
-from everlearn.loop.state import LoopState
+from everlearn.loop.steering import Steered
 from everlearn.spec import ModelSpec, parse_spec
-from everlearn.types import Command, Decision, DecisionKind
+from everlearn.types import Command, DecisionKind
 
 Asked = Mapping[str, Any]
 
 
-class Steered(Protocol):
+class Commanded(Steered, Protocol):
     """The part of the engine that commands steer."""
 
-    @property
-    def state(self) -> LoopState: ...  # noqa: D102
-    @property
-    def spec(self) -> ModelSpec: ...  # noqa: D102
     @property
     def threshold(self) -> float: ...  # noqa: D102
     def champion_interval(self) -> Interval | None: ...  # noqa: D102
     def configure(self, spec: ModelSpec) -> list[str]: ...  # noqa: D102
-    def decide(  # noqa: D102
-        self, kind: DecisionKind, reason: str, evidence: Mapping[str, Any], version: int | None = None
-    ) -> Decision: ...
     def update(  # noqa: D102
         self, mode: str, reason: str, evidence: Mapping[str, Any], *, looked: bool = False
     ) -> None: ...
@@ -36,7 +29,7 @@ class Steered(Protocol):
     ) -> None: ...
 
 
-def obey(engine: Steered, event: Command) -> None:
+def obey(engine: Commanded, event: Command) -> None:
     """Carry out a command, or refuse it with the reason. Raises IntegrityError for an unknown one."""
     if event.name not in _HANDLERS:
         raise IntegrityError(f"Command {event.name!r} at position {event.seq} is not known")
@@ -44,14 +37,14 @@ def obey(engine: Steered, event: Command) -> None:
     _HANDLERS[event.name](engine, event, asked)
 
 
-def _configure(engine: Steered, event: Command, asked: Asked) -> None:
+def _configure(engine: Commanded, event: Command, asked: Asked) -> None:
     new = not engine.state.spec
     changed = engine.configure(parse_spec(event.arguments["spec"]))
     reason = "created" if new else f"configured: {', '.join(changed) or 'nothing'} changed"
     engine.decide(DecisionKind.CONFIGURE, reason, {"changed": changed, **asked})
 
 
-def _retrain(engine: Steered, event: Command, asked: Asked) -> None:
+def _retrain(engine: Commanded, event: Command, asked: Asked) -> None:
     state = engine.state
     interval = engine.champion_interval() if state.champion else None
     if state.frozen:
@@ -75,12 +68,12 @@ def _retrain(engine: Steered, event: Command, asked: Asked) -> None:
         engine.update("fresh", words, asked, looked=True)
 
 
-def _keeps(engine: Steered, interval: Interval) -> bool:
+def _keeps(engine: Commanded, interval: Interval) -> bool:
     sign = -1.0 if engine.spec.lower_is_better else 1.0
     return sign * interval.value >= sign * engine.threshold
 
 
-def _promote(engine: Steered, event: Command, asked: Asked) -> None:
+def _promote(engine: Commanded, event: Command, asked: Asked) -> None:
     state, version = engine.state, event.arguments["version"]
     if version == state.champion:
         engine.decide(DecisionKind.REFUSE, f"version {version} is the champion already", asked, version)
@@ -92,7 +85,7 @@ def _promote(engine: Steered, event: Command, asked: Asked) -> None:
         engine.promote(DecisionKind.PROMOTE, version, "promoted by command", asked)
 
 
-def _roll_back(engine: Steered, event: Command, asked: Asked) -> None:  # noqa: ARG001
+def _roll_back(engine: Commanded, event: Command, asked: Asked) -> None:  # noqa: ARG001
     state = engine.state
     if not state.previous:
         engine.decide(DecisionKind.REFUSE, "there is no earlier champion to go back to", asked)
@@ -102,14 +95,16 @@ def _roll_back(engine: Steered, event: Command, asked: Asked) -> None:  # noqa: 
     engine.promote(DecisionKind.ROLLBACK, version, reason, asked)
 
 
-def _freeze(engine: Steered, event: Command, asked: Asked) -> None:
+def _freeze(engine: Commanded, event: Command, asked: Asked) -> None:
     state = engine.state
     state.frozen, state.held = event.name == "freeze", ""
+    if not state.frozen:
+        state.storm.streak = 0  # a person has looked into it
     kind = DecisionKind.FREEZE if state.frozen else DecisionKind.UNFREEZE
     engine.decide(kind, f"{event.name} by command", asked, state.champion)
 
 
-_HANDLERS: Mapping[str, Callable[[Steered, Command, Asked], None]] = {
+_HANDLERS: Mapping[str, Callable[[Commanded, Command, Asked], None]] = {
     "configure": _configure,
     "retrain": _retrain,
     "promote": _promote,

@@ -340,7 +340,7 @@ class Engine:
             ece_noise=None if error is None else error[1],
             archived=len(judging.archived_versions(state)),
             reuse_tried=state.archived_tried or state.archived is not None,
-            recalibrate_tried=state.recalibrate_tried or self.streaming,
+            recalibrate_tried=state.recalibrate_tried or self.streaming or state.warned,
             unlabelled=state.unlabelled,
             row=state.rows,
             capacity=self._capacity,

@@ -18,9 +18,9 @@ from everlearn.loop import evidence as ev
 from everlearn.loop.scores import error
 from everlearn.loop.shadow import MOST_ROWS, MOST_WAITING, Shadow, ShadowRow, marks_of
 from everlearn.loop.state import Activity, Archived, Candidate, Known, LoopState
+from everlearn.loop.steering import Steered
 from everlearn.loop.trial import Trial
-from everlearn.spec import ModelSpec
-from everlearn.types import Decision, DecisionKind, JobSpec, Label, Outcome
+from everlearn.types import DecisionKind, JobSpec, Label, Outcome
 
 MAX_KNOWN = 2000
 MOST_ARCHIVED = 8
@@ -36,19 +36,13 @@ AGAINST_NOTHING = 0.5
 """Alpha of a first version: version 0 has learned nothing, so evidence of 2 to 1 is enough to replace it."""
 
 PATIENCE = 4
-"""Cooldowns for which a candidate whose evidence speaks for it is not superseded; half, if it does not."""
+"""Cooldowns within which a candidate is to be proven before a newer one supersedes it; half of them if its
+evidence does not grow as fast as that."""
 
 
-class Judge(Protocol):
+class Judge(Steered, Protocol):
     """The part of the engine that judging steers."""
 
-    @property
-    def state(self) -> LoopState: ...  # noqa: D102
-    @property
-    def spec(self) -> ModelSpec: ...  # noqa: D102
-    def decide(  # noqa: D102
-        self, kind: DecisionKind, reason: str, evidence: Mapping[str, Any], version: int | None = None
-    ) -> Decision: ...
     def refuse(self, version: int, reason: str, evidence: Mapping[str, Any]) -> None: ...  # noqa: D102
     def promote(  # noqa: D102
         self, kind: DecisionKind, version: int, reason: str, evidence: Mapping[str, Any]
@@ -335,7 +329,7 @@ def _judge_candidate(engine: Judge, words: str) -> bool:
 
 
 def give_way(engine: Judge) -> bool:
-    """Whether the candidate on trial gives way to a newer one: not while its evidence speaks for it."""
+    """Whether the candidate on trial gives way to a newer one: not while it is on its way to be proven."""
     state, candidate = engine.state, engine.state.candidate
     assert candidate is not None
     if candidate.mode == "incremental":
@@ -343,9 +337,10 @@ def give_way(engine: Judge) -> bool:
     waited = state.learnable - candidate.opened
     if state.champion == 0 and waited < engine.spec.policy.first_rows:
         return False
-    hopeful = numbers_of(candidate.trial)["log_e"] > 0
-    patience = (PATIENCE if hopeful else PATIENCE // 2) * engine.spec.policy.cooldown
-    if waited < patience:
+    patience = PATIENCE * engine.spec.policy.cooldown
+    # The logarithm of an e-value grows with the rows, if there is something to prove.
+    on_track = numbers_of(candidate.trial)["log_e"] * patience >= -math.log(candidate.trial.alpha) * waited
+    if waited < (patience if on_track else patience // 2):
         return False
     end_candidate(engine, "superseded: a newer candidate is being made", "superseded")
     return True
@@ -435,7 +430,7 @@ def changed(engine: Judge, kind: DecisionKind, version: int) -> None:
         return
     state.prove = False
     if state.bake is not None:
-        state.streak = 0  # the version that is replaced has held so long
+        state.storm.streak = 0  # the version that is replaced has held so long
     if state.bake is not None and spec.update == "stream":
         state.bake.new = version
     elif state.champion and spec.rollback.bake:
@@ -454,7 +449,7 @@ def _watch_promotion(engine: Judge, shadow: Shadow, marks: Mapping[int, Sequence
     bake.take(watched, pairs)
     verdict = bake.verdict(watched, spec.rollback)
     if verdict.end == "baked":
-        state.bake, state.streak = None, 0
+        state.bake, state.storm.streak = None, 0
     elif verdict.end == "rollback" and not (
         state.frozen or bake.held_back(state.storm, state.matured, spec.rollback)
     ):
@@ -469,9 +464,7 @@ def _roll_back(engine: Judge, old: int, verdict: bake.BakeVerdict) -> None:
         pass
     reason = f"version {worse} is worse than version {old}, which comes back: {verdict.reason}"
     engine.promote(DecisionKind.ROLLBACK, old, reason, {**verdict.numbers, "automatic": True})
-    bake.record(state.storm, state.matured, spec.rollback)
-    state.streak += 1
-    if state.streak >= spec.rollback.freeze_after:
-        state.frozen, state.held = True, ""
-        words = f"frozen: {state.streak} promotions in a row were rolled back; look into it, then unfreeze"
-        engine.decide(DecisionKind.FREEZE, words, {"rollbacks": state.streak, "automatic": True}, old)
+    if bake.record(state.storm, state.matured, spec.rollback):
+        state.frozen, state.held, count = True, "", state.storm.streak
+        words = f"frozen: {count} promotions in a row were rolled back; look into it, then unfreeze"
+        engine.decide(DecisionKind.FREEZE, words, {"rollbacks": count, "automatic": True}, old)

@@ -17,9 +17,10 @@ from everlearn.loop.regimes import Regime
 from everlearn.loop.scores import loss
 from everlearn.loop.shadow import Answers
 from everlearn.loop.state import LoopState, Recent
+from everlearn.loop.steering import Steered
 from everlearn.loop.transfer import constant_accuracy
 from everlearn.spec import ModelSpec
-from everlearn.types import Decision, DecisionKind, FloatArray, JobSpec, Label, Outcome, Row
+from everlearn.types import DecisionKind, FloatArray, JobSpec, Label, Outcome, Row
 
 RECENT = 200
 """Matured rows of the current stretch that are kept to be compared with the anchors."""
@@ -28,16 +29,9 @@ LOOKS = (60, 200, 800, 3200)
 """Matured rows of a stretch at which it is asked whether a known regime has come back."""
 
 
-class Rememberer(Protocol):
+class Rememberer(Steered, Protocol):
     """The part of the engine that remembering steers."""
 
-    @property
-    def state(self) -> LoopState: ...  # noqa: D102
-    @property
-    def spec(self) -> ModelSpec: ...  # noqa: D102
-    def decide(  # noqa: D102
-        self, kind: DecisionKind, reason: str, evidence: Mapping[str, Any], version: int | None = None
-    ) -> Decision: ...
     def ask(self, job: JobSpec) -> None: ...  # noqa: D102
     def try_archived(self, reason: str) -> None: ...  # noqa: D102
 

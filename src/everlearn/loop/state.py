@@ -120,7 +120,6 @@ class LoopState(msgspec.Struct):
     prove: bool = False
     quiet_until: int = 0
     withdrawn: list[int] = []
-    streak: int = 0
     abstaining: bool = False
     regimes: Regimes = msgspec.field(default_factory=Regimes)
     matrix: Matrix = msgspec.field(default_factory=Matrix)

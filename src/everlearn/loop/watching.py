@@ -5,30 +5,18 @@ It warns, and no more: a model whose policy says ``on_unlabelled: update`` may a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from everlearn.loop.estimates import LabelFree
 from everlearn.loop.state import LoopState
+from everlearn.loop.steering import Steered
 from everlearn.loop.watch import FeatureWatch
 from everlearn.spec import ModelSpec
-from everlearn.types import Decision, DecisionKind, Label, Prediction
+from everlearn.types import DecisionKind, Label, Prediction
 
 MOST_NAMED = 10
-
-
-class Watcher(Protocol):
-    """The part of the engine that watching steers."""
-
-    @property
-    def state(self) -> LoopState: ...  # noqa: D102
-    @property
-    def spec(self) -> ModelSpec: ...  # noqa: D102
-    def decide(  # noqa: D102
-        self, kind: DecisionKind, reason: str, evidence: Mapping[str, Any], version: int | None = None
-    ) -> Decision: ...
 
 
 def begin(state: LoopState, spec: ModelSpec) -> None:
@@ -37,7 +25,7 @@ def begin(state: LoopState, spec: ModelSpec) -> None:
     state.estimates = LabelFree.start(spec) if spec.drift.features else None
 
 
-def restart(engine: Watcher) -> None:
+def restart(engine: Steered) -> None:
     """Another champion answers: what it is asked first is the new reference."""
     if engine.state.watch is not None:
         engine.state.watch.restart(engine.spec)
@@ -46,7 +34,7 @@ def restart(engine: Watcher) -> None:
     engine.state.unlabelled = False
 
 
-def on_prediction(engine: Watcher, event: Prediction) -> None:
+def on_prediction(engine: Steered, event: Prediction) -> None:
     """Take in an answered row; at the end of a window say what has moved."""
     state = engine.state
     if state.watch is not None:
@@ -57,7 +45,7 @@ def on_prediction(engine: Watcher, event: Prediction) -> None:
         state.estimates.take(event.row, event.output)
 
 
-def _look(engine: Watcher, watch: FeatureWatch) -> None:
+def _look(engine: Steered, watch: FeatureWatch) -> None:
     found = watch.look()
     news = [one for one in found if one.windows == 1]
     if not news:
@@ -74,7 +62,7 @@ def _look(engine: Watcher, watch: FeatureWatch) -> None:
     engine.decide(DecisionKind.WARN, words, evidence, engine.state.champion)
 
 
-def on_truth(engine: Watcher, label: Label) -> None:
+def on_truth(engine: Steered, label: Label) -> None:
     """Hold estimates against what came true of a matured row."""
     state, asked = engine.state, label.prediction
     if state.estimates is None or asked is None or asked.version != state.champion:
