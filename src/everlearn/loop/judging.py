@@ -338,8 +338,9 @@ def give_way(engine: Judge) -> bool:
     if state.champion == 0 and waited < engine.spec.policy.first_rows:
         return False
     patience = PATIENCE * engine.spec.policy.cooldown
-    # The logarithm of an e-value grows with the rows, if there is something to prove.
-    on_track = numbers_of(candidate.trial)["log_e"] * patience >= -math.log(candidate.trial.alpha) * waited
+    # The logarithm of an e-value grows with the rows, if there is something to prove: half that pace will do.
+    pace, needed = numbers_of(candidate.trial)["log_e"], -math.log(candidate.trial.alpha)
+    on_track = 2 * pace * patience >= needed * waited
     if waited < (patience if on_track else patience // 2):
         return False
     end_candidate(engine, "superseded: a newer candidate is being made", "superseded")
