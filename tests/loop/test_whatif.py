@@ -33,7 +33,7 @@ RIDGE = {"name": "window", "size": 120, "estimator": "ridge"}
 def make_spec(delay: int = 20, **changes: Any) -> ModelSpec:
     given: dict[str, Any] = {
         "name": "w", "target": "y", "features": {"a": "numeric", "b": "numeric"}, "learner": LOGISTIC,
-        "label_horizon": {"rows": delay}, "policy": FAST, "gate": {"holdout": 60, "min_rows": 30},
+        "label_horizon": {"rows": delay}, "policy": FAST, "gate": {"holdout": 60, "min_rows": 30, "look_every": 20},
         "publish_every": 200,
     }  # fmt: skip
     return with_defaults(parse_spec({**given, **changes}))

@@ -338,9 +338,10 @@ def give_way(engine: Judge) -> bool:
     if state.champion == 0 and waited < engine.spec.policy.first_rows:
         return False
     patience = PATIENCE * engine.spec.policy.cooldown
-    # The logarithm of an e-value grows with the rows, if there is something to prove: half that pace will do.
-    pace, needed = numbers_of(candidate.trial)["log_e"], -math.log(candidate.trial.alpha)
-    on_track = 2 * pace * patience >= needed * waited
+    # The logarithm of an e-value grows with the rows, if there is something to prove. Half the pace will do,
+    # but not after a drift: what was learned soon after it is best replaced by what can be learned now.
+    pace = numbers_of(candidate.trial)["log_e"] * (2 if state.drift.changed is None else 1)
+    on_track = pace * patience >= -math.log(candidate.trial.alpha) * waited
     if waited < (patience if on_track else patience // 2):
         return False
     end_candidate(engine, "superseded: a newer candidate is being made", "superseded")
