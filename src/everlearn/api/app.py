@@ -15,6 +15,8 @@ from everlearn import __version__
 from everlearn.adapters.group_commit import GroupCommit
 from everlearn.adapters.rules import Receipts
 from everlearn.api import (
+    bulk,
+    bulk_labels,
     commands,
     decisions,
     examples,
@@ -41,6 +43,8 @@ MAX_BODY = 64 * 2**20
 
 KEYED = (
     models.router,
+    bulk.router,
+    bulk_labels.router,
     predict.router,
     labels.router,
     examples.router,

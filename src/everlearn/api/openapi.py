@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from everlearn.api.bulk_docs import add_tables
 from everlearn.api.problems import MEDIA_TYPE, documented
 from everlearn.spec import ModelSpec
 
@@ -36,6 +37,7 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             page = derive()
             page["components"]["schemas"].update(_specs())
+            add_tables(page)
             for path in page["paths"].values():
                 for operation in path.values():
                     _complete(operation)

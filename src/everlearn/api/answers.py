@@ -1,0 +1,166 @@
+"""Answers for many rows, in columns: what a version says of them, recorded as one batch."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from everlearn.adapters.batches import PredictionBatch
+from everlearn.adapters.rules import same_features
+from everlearn.api.parts import Door
+from everlearn.api.runtime import Served
+from everlearn.errors import ConflictError, Fault
+from everlearn.predictor import Predictor, class_key
+from everlearn.types import FloatArray, Output, Prediction, Row, Scalar, Status
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(slots=True)
+class Answers:
+    """A list for each column (n,); ``grid`` has the probabilities (n, k) of the classes named by ``keys``.
+
+    NaN in the grid is a class that an answer does not name. ``value_texts`` and ``probability_texts`` are
+    the same as JSON (``None``: an answer without probabilities).
+    """
+
+    ids: list[str]
+    versions: list[int]
+    values: list[Scalar]
+    value_texts: list[str]
+    keys: tuple[str, ...]
+    grid: FloatArray | None
+    probability_texts: list[str | None]
+
+
+def answered(served: Served, rows: Sequence[Row]) -> Answers:
+    """What the served version says of clean rows; ids and recorded repeats come later."""
+    predictor, n = served.predictor, len(rows)
+    if not isinstance(predictor, Predictor):
+        return of_outputs(predictor.predict(rows), served.version)
+    classes = [] if predictor.spec.task == "regression" else predictor.learner.classes
+    keys = tuple(class_key(label) for label in classes)
+    if predictor.spec.task == "classification" and (not keys or len(set(keys)) < len(keys)):
+        return of_outputs(predictor.predict(rows), served.version)
+    found = predictor.learner.predict(predictor.encoder.transform(rows))
+    if predictor.calibrator is not None:
+        found = predictor.calibrator.apply(found)
+    if not keys:
+        values: list[Scalar] = [x if np.isfinite(x) else None for x in found.tolist()]
+        return Answers([], [served.version] * n, values, _texts(values), (), None, [None] * n)
+    best = found.argmax(axis=1).tolist()
+    names = [text(label) for label in classes]
+    told = [_encoder.encode(dict(zip(keys, row, strict=True))).decode() for row in found.tolist()]
+    picked = [classes[i] for i in best]
+    return Answers([], [served.version] * n, picked, [names[i] for i in best], keys, found, [*told])
+
+
+def of_outputs(outputs: Sequence[Output], version: int) -> Answers:
+    """Outputs in columns, whatever classes each of them names."""
+    keys = tuple(dict.fromkeys(key for output in outputs for key in output.probabilities or ()))
+    values = [output.value for output in outputs]
+    texts = [None if o.probabilities is None else text(o.probabilities) for o in outputs]
+    grid = np.array([_spread(keys, o.probabilities) for o in outputs]) if keys else None
+    return Answers([], [version] * len(values), values, [text(v) for v in values], keys, grid, texts)
+
+
+def text(value: Scalar | Mapping[str, float]) -> str:
+    """A value as JSON."""
+    return _encoder.encode(value).decode()
+
+
+def _texts(numbers: Sequence[Scalar]) -> list[str]:
+    return _encoder.encode(numbers)[1:-1].decode().split(",") if numbers else []
+
+
+def _spread(keys: Sequence[str], probabilities: Mapping[str, float] | None) -> list[float]:
+    return [(probabilities or {}).get(key, np.nan) for key in keys]
+
+
+class FreshIds:
+    """Ids that nobody has used, in the order of time, so that an index of them grows at its end."""
+
+    def __init__(self) -> None:
+        self._stem = f"{time.time_ns() // 1_000_000:012x}{uuid.uuid4().hex[:16]}"
+
+    def take(self, start: int, count: int) -> list[str]:
+        """The ids of rows ``start`` to ``start + count``."""
+        return [f"{self._stem}{i:08d}" for i in range(start, start + count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Answers parts of one table with one version, and records each part before it is sent."""
+
+    door: Door
+    served: Served
+    fresh: bool
+
+    def record(self, rows: Sequence[Row], ids: list[str], times: Sequence[float], start: int) -> Answers:
+        """Answer clean rows, durably. Known ids get the answers that were recorded for them.
+
+        Raises ConflictError, with nothing of these rows recorded, for an id known with other features.
+        """
+        began = time.perf_counter()
+        found = answered(self.served, rows)
+        self.door.instruments.predicted(len(rows), time.perf_counter() - began)
+        found.ids = ids
+        name, log = self.served.spec.name, self.door.parts.log
+        if not self.fresh:
+            self._check(rows, ids, start)
+        batch = self._batch(found, rows, times)
+        for i, receipt in enumerate(log.append(name, batch)):
+            if receipt.status is Status.CONFLICT:
+                raise clash([(start + i, ids[i])], start)
+            if isinstance(receipt.event, Prediction):
+                _repeat(found, i, receipt.event)
+        return found
+
+    def _batch(self, found: Answers, rows: Sequence[Row], times: Sequence[float]) -> PredictionBatch:
+        return PredictionBatch(
+            ids=found.ids,
+            times=times,
+            version=self.served.version,
+            rows=rows,
+            value_texts=list(found.value_texts),
+            probability_texts=list(found.probability_texts),
+            fresh=self.fresh,
+        )
+
+    def _check(self, rows: Sequence[Row], ids: Sequence[str], start: int) -> None:
+        known = self.door.parts.log.find(self.served.spec.name, ids)
+        features = {key: hit[0].features for key, hit in known.items() if hit[0] is not None}
+        clashes = []
+        for i, (key, row) in enumerate(zip(ids, rows, strict=True)):
+            if not same_features(features.setdefault(key, row), row):
+                clashes.append((start + i, key))
+        if clashes:
+            raise clash(clashes, start)
+
+
+def clash(found: Sequence[tuple[int, str]], recorded: int) -> ConflictError:
+    """The error for rows whose ids are known with other features; it tells how many rows were recorded."""
+    faults = [Fault(f"rows[{i}]", f"the id {key!r} is known with other features") for i, key in found]
+    listed = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:5])
+    return ConflictError(f"{listed}: use new ids. {recorded_rows(recorded)}", faults[:100])
+
+
+def recorded_rows(count: int) -> str:
+    """How much of a table was recorded, as a sentence."""
+    return f"The {count} rows before were recorded" if count else "Nothing was recorded"
+
+
+def _repeat(found: Answers, i: int, event: Prediction) -> None:
+    """Put what was recorded first for an id in the place of the new answer."""
+    output = event.output
+    found.versions[i] = event.version
+    found.values[i], found.value_texts[i] = output.value, text(output.value)
+    told = output.probabilities
+    found.probability_texts[i] = None if told is None else text(told)
+    if found.grid is not None:
+        found.grid[i] = _spread(found.keys, told)

@@ -1,0 +1,71 @@
+"""Labels as tables: the columns ``id``, ``value``, and if wanted ``correction`` and ``at``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from everlearn.adapters.batches import LabelBatch
+from everlearn.api.answers import recorded_rows
+from everlearn.api.bulk_columns import Named, checked_flags, checked_ids, checked_times, checked_values
+from everlearn.api.idempotency import IdempotencyKey, key_of
+from everlearn.api.labels import tell
+from everlearn.api.parts import Door, TheDoor
+from everlearn.api.runtime import Served
+from everlearn.api.table_parts import Kinds, Part
+from everlearn.api.uploads import TableRoute, Upload, checked_first, received
+from everlearn.errors import UnavailableError
+from everlearn.features.schema import Schema
+
+router = APIRouter(prefix="/v1/models/{model}", tags=["labels"], route_class=TableRoute)
+
+_KINDS: Kinds = {"id": "text", "value": "value", "correction": "boolean", "at": "timestamp"}
+_ID, _VALUE = Named("id", required=True), Named("value", required=True)
+_CORRECTION, _AT = Named("correction"), Named("at")
+
+
+@router.post("/labels", include_in_schema=False)
+async def label_table(model: str, request: Request, door: TheDoor, _: IdempotencyKey = None) -> Response:
+    """Tell the truth by a table; told in full with the JSON route of this path."""
+    served = await door.runtime.served(model)
+    key = key_of(request)
+    upload = await received(request)
+    try:
+        before = await door.idempotency.recall(request, key, upload.digest) if key else None
+        if before is not None:
+            return before
+        told = await run_in_threadpool(_store, door, served, upload)
+    finally:
+        upload.close()
+    response = Response(msgspec.json.encode(told), media_type="application/json")
+    return await door.idempotency.remember(request, key, upload.digest, response) if key else response
+
+
+def _store(door: Door, served: Served, upload: Upload) -> dict[str, Any]:
+    """Check all labels, then record them chunk by chunk; what became of them."""
+    now = door.parts.clock.now()
+
+    def batches() -> Iterator[tuple[int, LabelBatch]]:
+        return ((part.start, _batch(part, served.schema, now)) for part in upload.parts(_KINDS))
+
+    told: dict[str, Any] = {"accepted": 0, "duplicate": 0, "conflict": [], "parked": []}
+    for start, batch in checked_first(batches):
+        try:
+            receipts = door.parts.log.append(served.spec.name, batch)
+        except UnavailableError as error:
+            raise UnavailableError(f"{error.detail}. {recorded_rows(start)}") from None
+        door.instruments.labelled(receipts)
+        for name, found in tell(batch.ids, receipts).items():
+            told[name] += found
+    return told
+
+
+def _batch(part: Part, schema: Schema, now: float) -> LabelBatch:
+    ids = checked_ids(part, _ID)
+    assert ids is not None  # the column is required
+    values = checked_values(part, _VALUE, schema)
+    return LabelBatch(ids, checked_times(part, _AT, now), values, checked_flags(part, _CORRECTION))
