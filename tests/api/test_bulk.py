@@ -29,7 +29,9 @@ def encoded(kind: str, rows: list[dict[str, Any]]) -> bytes:
         out = io.StringIO()
         lines = csv.DictWriter(out, names)
         lines.writeheader()
-        lines.writerows({k: ("" if v is None else json.dumps(v).strip('"')) for k, v in row.items()} for row in rows)
+        lines.writerows(
+            {k: ("" if v is None else json.dumps(v).strip('"')) for k, v in row.items()} for row in rows
+        )
         return out.getvalue().encode()
     table = pa.table({name: [row.get(name) for row in rows] for name in names})
     sink = io.BytesIO()
@@ -61,7 +63,9 @@ def decoded(kind: str, body: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-async def sent(client: httpx.AsyncClient, kind: str, body: bytes, url: str = URL, **headers: str) -> httpx.Response:
+async def sent(
+    client: httpx.AsyncClient, kind: str, body: bytes, url: str = URL, **headers: str
+) -> httpx.Response:
     return await client.post(url, content=body, headers={"Content-Type": kind, **headers})
 
 
@@ -152,7 +156,10 @@ async def test_a_conflict_on_the_way_tells_what_was_recorded(
     error = lines[-1]["error"]
     assert (error["status"], error["errors"][0]["field"]) == (409, "rows[15]")
     assert "The 10 rows before were recorded" in error["detail"]
-    assert set(place.store.log.find("toy", [f"r{i}" for i in range(30)])) == {*(f"r{i}" for i in range(10)), "r15"}
+    assert set(place.store.log.find("toy", [f"r{i}" for i in range(30)])) == {
+        *(f"r{i}" for i in range(10)),
+        "r15",
+    }
 
 
 async def test_a_conflict_in_the_first_chunk_is_a_problem(trained: httpx.AsyncClient) -> None:
@@ -174,7 +181,9 @@ async def test_ids_and_times_in_columns_of_other_names(trained: httpx.AsyncClien
 
 async def test_made_ids_are_new_and_in_order(trained: httpx.AsyncClient) -> None:
     body = encoded(NDJSON, [{"a": 1, "b": 2}] * 5)
-    ids = [told["id"] for _ in range(2) for told in decoded(NDJSON, (await sent(trained, NDJSON, body)).content)]
+    ids = [
+        told["id"] for _ in range(2) for told in decoded(NDJSON, (await sent(trained, NDJSON, body)).content)
+    ]
     assert len(set(ids)) == 10
     assert ids[:5] == sorted(ids[:5])
 
@@ -251,7 +260,9 @@ async def test_nested_arrow_types_are_refused(trained: httpx.AsyncClient) -> Non
 
 async def test_numbers_times_and_words_of_arrow(api: httpx.AsyncClient, place: Any) -> None:
     features = {"n": "numeric", "f": "boolean", "c": "categorical", "t": "timestamp", "d": "timestamp"}
-    await api.post("/v1/models", json={"name": "toy", "target": "y", "features": features, "learner": "majority"})
+    await api.post(
+        "/v1/models", json={"name": "toy", "target": "y", "features": features, "learner": "majority"}
+    )
     moment = 1_700_000_000_250_000
     columns = {
         "id": ["x1", "x2"],
@@ -270,7 +281,9 @@ async def test_numbers_times_and_words_of_arrow(api: httpx.AsyncClient, place: A
             with pa.ipc.new_stream(sink, data.schema) as writer:
                 writer.write_table(data)
         answer = await sent(api, kind, sink.getvalue())
-        assert answer.status_code == 200, answer.text  # the second time as a repeat: the features are the same
+        assert answer.status_code == 200, (
+            answer.text
+        )  # the second time as a repeat: the features are the same
     found = place.store.log.find("toy", ["x1", "x2"])
     assert [dict(found[key][0].features) for key in ("x1", "x2")] == [
         {"c": "red", "d": 19_000 * 86_400.0, "f": True, "n": 1, "t": moment / 1e6},
@@ -311,7 +324,9 @@ async def test_labels_in_every_format(trained: httpx.AsyncClient, place: Any, ki
         (b"id,value,at\nr1,yes,soon\n", "rows[0].at"),
     ],
 )
-async def test_labels_that_do_not_fit(trained: httpx.AsyncClient, place: Any, body: bytes, field: str) -> None:
+async def test_labels_that_do_not_fit(
+    trained: httpx.AsyncClient, place: Any, body: bytes, field: str
+) -> None:
     before = place.store.log.head("toy").seq
     answer = await sent(trained, CSV, body, LABELS)
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)

@@ -92,7 +92,7 @@ async def test_parquet_without_pyarrow_says_how_to_get_it(
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     answer = await toy.post(URL, content=b"PAR1", headers=PARQUET)
     assert answer.status_code == 501
-    assert "everlearn[parquet]" in answer.json()["detail"]
+    assert "everlearn[arrow]" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("name", ["history.csv", "HISTORY.CSV"])
@@ -140,7 +140,7 @@ async def test_tables_that_cannot_be_read(toy: httpx.AsyncClient, content: bytes
 async def test_a_broken_parquet_file(toy: httpx.AsyncClient) -> None:
     pytest.importorskip("pyarrow")
     answer = await toy.post(URL, content=b"PAR1 but not really", headers=PARQUET)
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "file")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "body")
 
 
 @pytest.mark.parametrize(
@@ -211,3 +211,29 @@ async def test_rows_with_more_cells_than_the_header_are_not_shifted_aside(toy: h
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "file"
     assert "more cells than the header" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["application/x-ndjson", "application/vnd.apache.arrow.stream"])
+async def test_other_tables(toy: httpx.AsyncClient, place: Any, kind: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    frame = table(2000)
+    if kind.endswith("stream"):
+        sink = io.BytesIO()
+        rows = pa.Table.from_pandas(frame)
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        content = sink.getvalue()
+    else:
+        content = frame.to_json(orient="records", lines=True).encode()
+    answer = await toy.post(URL, content=content, headers={"Content-Type": kind})
+    assert answer.json() == {"accepted": 2000}
+    assert [(e.features["a"], e.target) for e in loaded(place)] == list(
+        zip(frame["a"], frame["y"], strict=True)
+    )
+
+
+async def test_a_table_without_the_target(toy: httpx.AsyncClient) -> None:
+    answer = await toy.post(
+        URL, content=b'{"a": 1, "b": 2}\n', headers={"Content-Type": "application/x-ndjson"}
+    )
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "y")

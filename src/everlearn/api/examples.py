@@ -1,4 +1,4 @@
-"""Bulk history: rows with their targets, as JSON, CSV or Parquet."""
+"""Bulk history: rows with their targets, as JSON, NDJSON, CSV, Arrow or Parquet."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from everlearn.api.formats import ARROW, CSV, NDJSON, PARQUET, TABLES, UnsupportedError, content_type
 from everlearn.api.idempotency import IdempotencyKey, digest_of, key_of
 from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented, invalid
-from everlearn.api.tables import read_csv, read_parquet
+from everlearn.api.tables import read_csv, read_parts
 from everlearn.api.times import Time
+from everlearn.api.uploads import READERS
 from everlearn.api.values import Value
 from everlearn.errors import Fault, InvalidError, SchemaError
 from everlearn.features.schema import Schema
@@ -33,9 +35,6 @@ CHUNK = 1000
 
 SPOOL = 1 << 20
 """Bytes of an upload that stay in memory; more go to a temporary file."""
-
-CSV = "text/csv"
-PARQUET = "application/vnd.apache.parquet"
 
 Table = tuple[Sequence[Mapping[str, Any]], Sequence[Any]]
 Chunks = Callable[[], Iterator[Table]]
@@ -69,13 +68,24 @@ class ExamplesAnswer(BaseModel):
     accepted: int
 
 
+_ENDINGS = {
+    ".csv": CSV,
+    ".parquet": PARQUET,
+    ".pq": PARQUET,
+    ".ndjson": NDJSON,
+    ".jsonl": NDJSON,
+    ".arrows": ARROW,
+}
+
 _TABLE = {"type": "string", "format": "binary"}
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {"schema": ExamplesBody.model_json_schema()},
+            NDJSON: {"schema": {"type": "string"}, "example": '{"length": 412, "label": "ham"}\n'},
             CSV: {"schema": {"type": "string"}, "example": "length,sender,label\n412,ann@example.org,ham\n"},
+            ARROW: {"schema": _TABLE},
             PARQUET: {"schema": _TABLE},
             "multipart/form-data": {
                 "schema": {"type": "object", "required": ["file"], "properties": {"file": _TABLE}}
@@ -119,10 +129,10 @@ class Upload:
 
 
 async def _received(request: Request, spec: ModelSpec) -> Upload:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = content_type(request.scope)
     if kind == "application/json":
         return _from_json(request, await request.body())
-    if kind in (CSV, PARQUET):
+    if kind in TABLES:
         file = SpooledTemporaryFile(max_size=SPOOL)  # noqa: SIM115 (the upload closes it)
         try:
             async for part in request.stream():
@@ -157,7 +167,7 @@ async def _from_form(request: Request, spec: ModelSpec) -> Upload:
         await form.close()
         raise InvalidError("file: send the table as the form's field 'file'", [Fault("file", "is missing")])
     name = (file.filename or "").lower()
-    kind = CSV if name.endswith(".csv") else PARQUET if name.endswith((".parquet", ".pq")) else ""
+    kind = next((kind for end, kind in _ENDINGS.items() if name.endswith(end)), "")
     if not kind:
         await form.close()
         raise _unsupported("A file of this name")
@@ -165,11 +175,11 @@ async def _from_form(request: Request, spec: ModelSpec) -> Upload:
 
 
 def _from_table(request: Request, file: IO[bytes], kind: str, spec: ModelSpec) -> Upload:
-    read = read_csv if kind == CSV else read_parquet
-
     def chunks() -> Iterator[Table]:
         file.seek(0)
-        return read(file, spec, CHUNK)
+        if kind == CSV:
+            return read_csv(file, spec, CHUNK)
+        return read_parts(READERS[kind], file, spec, CHUNK)
 
     file.seek(0)
     digest = hashlib.sha256(f"{request.url.query}\0{kind}\0".encode())  # a form's boundary differs each time
@@ -178,19 +188,9 @@ def _from_table(request: Request, file: IO[bytes], kind: str, spec: ModelSpec) -
     return Upload(chunks, digest.hexdigest(), file.close)
 
 
-def _unsupported(what: str) -> InvalidError:
-    kinds = f"application/json, {CSV}, {PARQUET}, or a form with a .csv or .parquet file"
-    return _UnsupportedError(f"{what} is not read here: send {kinds}")
-
-
-class _UnsupportedError(InvalidError):
-    status = 415
-    title = "Unsupported media type"
-
-    @property
-    def type(self) -> str:
-        """Its URI reference."""
-        return "/errors/unsupported-media-type"
+def _unsupported(what: str) -> UnsupportedError:
+    kinds = f"application/json, {', '.join(TABLES)}, or a form with a file that ends in {', '.join(_ENDINGS)}"
+    return UnsupportedError(f"{what} is not read here: send {kinds}")
 
 
 def store(door: Door, spec: ModelSpec, upload: Upload, key: str) -> int:

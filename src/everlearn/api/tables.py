@@ -1,4 +1,4 @@
-"""Uploaded tables as rows and targets, a chunk at a time. pandas and pyarrow are imported when used."""
+"""Uploaded tables as rows and targets, a chunk at a time. pandas is imported when used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
-from everlearn.errors import Fault, InvalidError, MissingExtraError
+from everlearn.api.table_parts import Kind
+from everlearn.api.uploads import Reader
+from everlearn.errors import Fault, InvalidError
+from everlearn.features.columns import rows_of
 from everlearn.spec import ModelSpec
 
 _MISSING_NUMBERS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "<NA>"]
@@ -42,23 +45,23 @@ def read_csv(
             for frame in reader:
                 yield _split(_numbers_kept(frame, [*numeric, spec.target]), spec)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise _unreadable("CSV", error) from None
+        raise _unreadable(error) from None
 
 
-def read_parquet(
-    file: IO[bytes], spec: ModelSpec, size: int
+def read_parts(
+    read: Reader, file: IO[bytes], spec: ModelSpec, size: int
 ) -> Iterator[tuple[Sequence[Mapping[str, Any]], Sequence[Any]]]:
-    """Chunks of a Parquet file; raises InvalidError, or MissingExtraError without pyarrow."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingExtraError("Reading Parquet", "parquet") from None
-    try:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=size):
-            yield _split(batch.to_pandas(), spec)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise _unreadable("Parquet", error) from None
+    """Chunks of a table in another format (see :mod:`everlearn.api.uploads`).
+
+    Raises InvalidError for one that cannot be read or lacks the target, MissingExtraError without pyarrow.
+    """
+    kinds: dict[str, Kind] = {**spec.features, spec.target: "value"}
+    for part in read(file, kinds, size):
+        targets = part.take(spec.target)
+        if targets is None:
+            raise _no_target(spec)
+        rows = part.rows if part.rows is not None else rows_of(part.columns, part.size)
+        yield rows, targets
 
 
 def _check_header(file: IO[bytes]) -> None:
@@ -90,8 +93,7 @@ def _numbers_kept(frame: Any, names: Sequence[str]) -> Any:
 
 def _split(frame: Any, spec: ModelSpec) -> tuple[list[dict[str, Any]], list[Any]]:
     if spec.target not in frame.columns:
-        message = f"the table has no such column: the model's target is {spec.target!r}"
-        raise InvalidError(f"{spec.target}: {message}", [Fault(spec.target, message)])
+        raise _no_target(spec)
     targets = _cells(frame[spec.target])
     columns = {str(name): _cells(frame[name]) for name in frame.columns if name != spec.target}
     rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
@@ -99,22 +101,16 @@ def _split(frame: Any, spec: ModelSpec) -> tuple[list[dict[str, Any]], list[Any]
 
 
 def _cells(column: Any) -> list[Any]:
-    """A column as plain Python values, with ``None`` for what is missing and ISO text for times."""
-    if column.dtype.kind == "M":
-        return [None if cell is None else cell.isoformat() for cell in _plain(column)]
-    return _plain(column)
-
-
-def _plain(column: Any) -> list[Any]:
+    """A column as plain Python values, with ``None`` for what is missing."""
     return list(column.astype(object).where(column.notna(), None))
 
 
-def _unreadable(kind: str, error: Exception) -> InvalidError:
-    what = (
-        str(error).splitlines()[0][:200]
-        if isinstance(error, ValueError) and kind == "CSV"
-        else type(error).__name__
-    )
-    fix = "send UTF-8 text with a header line" if kind == "CSV" else "send the whole file as it was written"
-    message = f"cannot be read as {kind} ({what}): {fix}"
+def _no_target(spec: ModelSpec) -> InvalidError:
+    message = f"the table has no such column: the model's target is {spec.target!r}"
+    return InvalidError(f"{spec.target}: {message}", [Fault(spec.target, message)])
+
+
+def _unreadable(error: Exception) -> InvalidError:
+    what = str(error).splitlines()[0][:200] if isinstance(error, ValueError) else type(error).__name__
+    message = f"cannot be read as CSV ({what}): send UTF-8 text with a header line"
     return InvalidError(f"The table {message}", [Fault("file", message)])
