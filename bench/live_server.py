@@ -47,13 +47,14 @@ class LiveServer:
     What the server says goes to ``<data>.log`` beside its data folder.
     """
 
-    def __init__(self, data: Path, *, mlflow: bool = True) -> None:
+    def __init__(self, data: Path, *, mlflow: bool = True, workers: int = 1) -> None:
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = secrets.token_urlsafe(32)
         self.log = data.with_suffix(".log")
         self._mlflow = mlflow
+        self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
 
     def client(self, on_retry: Callable[[Retry], None] | None = None) -> Client:
@@ -74,6 +75,8 @@ class LiveServer:
         ]
         if not self._mlflow:
             command.append("--no-mlflow")
+        if self._workers > 1:
+            command += ["--workers", str(self._workers)]
         environment = {**os.environ, "EVERLEARN_API_KEY": self.key}
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(

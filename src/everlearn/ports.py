@@ -75,9 +75,10 @@ class Models(Protocol):
 class Log(Protocol):
     """The append-only log of each model: positions are dense and in commit order."""
 
-    def append(self, model: str, events: Sequence[NewEvent]) -> list[Receipt]:
-        """Add events durably and in order, all or none; one receipt each (see ``Receipt``).
+    def append(self, model: str, events: Sequence[NewEvent], *, flush: bool = False) -> list[Receipt]:
+        """Add events in order, all or none; one receipt each (see ``Receipt``).
 
+        When it returns they survive the death of every process, and with ``flush`` a power cut too.
         Duplicates and conflicts add nothing. Order within the call counts: a label may follow its
         prediction in the same call. The first label of an id is never logged as a correction.
         """

@@ -26,11 +26,12 @@ class Slow:
         self._log = log
         self.seconds = seconds
         self.sizes: list[int] = []
+        self.flushed: list[bool] = []
         self.open = threading.Event()
         self.open.set()
         self.down = False
 
-    def append(self, model: str, events: Sequence[NewEvent]) -> list[Receipt]:
+    def append(self, model: str, events: Sequence[NewEvent], *, flush: bool = False) -> list[Receipt]:
         self.open.wait(10)
         time.sleep(self.seconds)
         self.sizes.append(len(events))
@@ -38,7 +39,8 @@ class Slow:
             raise UnavailableError("The store is down: try again")
         if any(event.body.get("value") == "poison" for event in events):
             raise InvalidError("poison: is not allowed")
-        return self._log.append(model, events)
+        self.flushed.append(flush)
+        return self._log.append(model, events, flush=flush)
 
     def find(self, model: str, ids: Sequence[str]) -> object:
         return self._log.find(model, ids)

@@ -1,6 +1,6 @@
 """Many concurrent appends, one transaction: what lets a durable log keep up with requests.
 
-Every caller waits until its own events are durable, but callers that wait at the same time share one
+Every caller waits until its own events are stored, but callers that wait at the same time share one
 commit (group commit; DeWitt et al., *Implementation Techniques for Main Memory Database Systems*,
 1984). A single thread writes, so there is no contention for the store's write lock in this process.
 """
@@ -9,77 +9,118 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from loguru import logger
 
 from everlearn.adapters.rules import same_features
 from everlearn.errors import ConflictError, Fault, UnavailableError
 from everlearn.ports import Log
 from everlearn.types import NewEvent, Receipt
 
-_Answer: TypeAlias = list[Receipt] | ConflictError
+_Answer: TypeAlias = "list[Receipt] | Exception"
 
 
-@dataclass(slots=True, eq=False)
 class _Request:
-    model: str
-    events: Sequence[NewEvent]
-    whole: bool
-    future: Future[list[Receipt]] = field(default_factory=Future)
+    """Events of one caller, and where its answer goes: one of the two futures, or nowhere."""
 
-    def settle(self, answer: _Answer) -> None:
-        if isinstance(answer, ConflictError):
-            self.future.set_exception(answer)
-        else:
-            self.future.set_result(answer)
+    __slots__ = ("answer", "awaited", "events", "flush", "future", "loop", "model", "whole")
+
+    def __init__(self, model: str, events: Sequence[NewEvent], whole: bool, flush: bool) -> None:
+        self.model, self.events, self.whole, self.flush = model, events, whole, flush
+        self.future: Future[list[Receipt]] | None = None
+        self.awaited: asyncio.Future[list[Receipt]] | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.answer: _Answer | None = None
+
+    def begin(self) -> bool:
+        """Whether it is to be written: a caller that was cancelled before has stored nothing."""
+        if self.future is not None:
+            return self.future.set_running_or_notify_cancel()
+        return self.awaited is None or not self.awaited.cancelled()
+
+
+class _Waiting:
+    """What the requests of one event loop share: they reach the writer together, once a turn of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.requests: list[_Request] = []
 
 
 class GroupCommit:
     """Coalesces appends to ``log`` into one transaction per model, written by one thread.
 
-    ``limit`` bounds the events that wait and ``group`` those of one write. ``wait`` (seconds) is how
-    long a group stays open for company; a caller who is alone does not wait. The thread starts with
-    the first append and ends with :meth:`close`.
+    ``limit`` bounds the events that wait and ``group`` those of one write. ``wait`` (seconds) is how long a
+    group stays open at most until as many requests have come as the last one had; a caller who is alone
+    does not wait. The thread starts with the first append and ends with :meth:`close`. ``on_loss`` is told
+    how many events could not be stored whose caller did not wait (:meth:`post`).
     """
 
-    def __init__(self, log: Log, *, limit: int = 50_000, group: int = 10_000, wait: float = 0.002) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        limit: int = 50_000,
+        group: int = 10_000,
+        wait: float = 0.002,
+        on_loss: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._log = log
         self._limit = limit
         self._group = group
         self._wait = wait
+        self._on_loss = on_loss
         self._changed = threading.Condition()
         self._queue: deque[_Request] = deque()
         self._queued = 0
+        self._expected = 1
         self._closed = False
-        self._crowded = False
         self._thread: threading.Thread | None = None
+        self._waiting: _Waiting | None = None
 
-    async def append(self, model: str, events: Sequence[NewEvent], *, whole: bool = False) -> list[Receipt]:
-        """Add events durably and in order; one receipt each, as :meth:`everlearn.ports.Log.append`.
+    async def append(
+        self, model: str, events: Sequence[NewEvent], *, whole: bool = False, flush: bool = False
+    ) -> list[Receipt]:
+        """Add events in order; one receipt each, as :meth:`everlearn.ports.Log.append`.
 
         With ``whole``, prediction ids that are known with other features refuse all of the events:
         ConflictError names them and nothing is stored. (When another *process* stores such an id in
-        the same instant, the receipts tell of it instead.) Raises UnavailableError when the queue is
-        full or closed. A caller that is cancelled before its write began has stored nothing; later,
-        its events are stored as if it had not been cancelled.
+        the same instant, the receipts tell of it instead.) With ``flush`` they are on disk, too, before it
+        returns. Raises UnavailableError when the queue is full or closed. A caller that is cancelled before
+        its write began has stored nothing; later, its events are stored as if it had not been cancelled.
         """
-        return await asyncio.wrap_future(self.submit(model, events, whole=whole))
-
-    def submit(self, model: str, events: Sequence[NewEvent], *, whole: bool = False) -> Future[list[Receipt]]:
-        """The same for callers without an event loop."""
-        request = _Request(model, events, whole)
         if not events:
-            request.future.set_result([])
-            return request.future
+            return []
+        request = _Request(model, events, whole, flush)
+        loop = request.loop = asyncio.get_running_loop()
+        request.awaited = loop.create_future()
+        self._hand_over(loop, request)
+        return await request.awaited
+
+    def post(self, model: str, events: Sequence[NewEvent]) -> None:
+        """Add events soon, without a word of what became of them. Raises UnavailableError as ``append``."""
+        request = _Request(model, events, False, False)
         with self._changed:
             self._admit(len(events))
-            self._queue.append(request)
-            self._queued += len(events)
-            self._changed.notify()
-        return request.future
+            self._enqueue([request])
+
+    def submit(self, model: str, events: Sequence[NewEvent], *, whole: bool = False) -> Future[list[Receipt]]:
+        """The same as ``append`` for callers without an event loop."""
+        request = _Request(model, events, whole, False)
+        future: Future[list[Receipt]] = Future()
+        request.future = future
+        if not events:
+            future.set_result([])
+            return future
+        with self._changed:
+            self._admit(len(events))
+            self._enqueue([request])
+        return future
 
     def close(self) -> None:
         """Write what waits, then stop. Blocks until done; harmless when repeated."""
@@ -89,6 +130,35 @@ class GroupCommit:
             thread = self._thread
         if thread is not None:
             thread.join()
+
+    # -- on the callers' side ----------------------------------------------------------------------------
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, request: _Request) -> None:
+        """Let a request travel with the others of this turn of the loop: one lock and one wake-up for all."""
+        with self._changed:
+            self._admit(len(request.events))
+            self._queued += len(request.events)
+            waiting = self._waiting
+            if waiting is not None and waiting.loop is loop:
+                waiting.requests.append(request)
+                return
+            waiting = self._waiting = _Waiting(loop)
+            waiting.requests.append(request)
+        loop.call_soon(self._arrive, waiting)
+
+    def _arrive(self, waiting: _Waiting) -> None:
+        with self._changed:
+            if self._waiting is waiting:
+                self._waiting = None
+            self._queued -= sum(len(request.events) for request in waiting.requests)
+            self._enqueue(waiting.requests)
+
+    def _enqueue(self, requests: Sequence[_Request]) -> None:
+        before = len(self._queue)
+        self._queue.extend(requests)
+        self._queued += sum(len(request.events) for request in requests)
+        if not before or before < self._expected <= len(self._queue) or self._queued >= self._group:
+            self._changed.notify()
 
     def _admit(self, count: int) -> None:
         if self._closed:
@@ -101,56 +171,63 @@ class GroupCommit:
             self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
             self._thread.start()
 
+    # -- the writer's thread -----------------------------------------------------------------------------
+
     def _run(self) -> None:
         while group := self._next():
-            self._crowded = len(group) > 1
             by_model: dict[str, list[_Request]] = {}
             for request in group:
-                if request.future.set_running_or_notify_cancel():
+                if request.begin():
                     by_model.setdefault(request.model, []).append(request)
             for model, requests in by_model.items():
                 self._write(model, requests)
+                self._settle(requests)
 
     def _next(self) -> list[_Request]:
         """Wait for requests and take a group of them; empty once closed and drained."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed)
-            if self._crowded:
-                self._changed.wait_for(lambda: self._closed or self._queued >= self._group, self._wait)
+            self._changed.wait_for(lambda: self._queue or (self._closed and self._waiting is None))
+            if self._expected > 1:
+                self._await_company()
             taken: list[_Request] = []
             size = 0
             while self._queue and (not taken or size + len(self._queue[0].events) <= self._group):
                 taken.append(self._queue.popleft())
                 size += len(taken[-1].events)
             self._queued -= size
+            self._expected = len(taken)
             return taken
+
+    def _await_company(self) -> None:
+        """Keep the group open until as many are there as in the last one, or the wait is over."""
+        until = time.monotonic() + self._wait
+        while len(self._queue) < self._expected and self._queued < self._group and not self._closed:
+            if not self._changed.wait(until - time.monotonic()) or time.monotonic() >= until:
+                return
 
     def _write(self, model: str, requests: list[_Request]) -> None:
         """One transaction for all; if it fails, one each, so that a bad request fails alone."""
         try:
-            answers = self._append(model, requests)
+            self._append(model, requests)
         except Exception as error:
             if len(requests) == 1 or isinstance(error, UnavailableError):
                 for request in requests:
-                    request.future.set_exception(error)
+                    request.answer = error
             else:
                 for request in requests:
                     self._write(model, [request])
-        else:
-            for request, answer in zip(requests, answers, strict=True):
-                request.settle(answer)
 
-    def _append(self, model: str, requests: list[_Request]) -> list[_Answer]:
+    def _append(self, model: str, requests: list[_Request]) -> None:
         refused = self._refused(model, requests)
         kept = [request for request in requests if request not in refused]
         receipts: Iterator[Receipt] = iter(())
         if kept:
-            receipts = iter(self._log.append(model, [event for request in kept for event in request.events]))
-        answers: list[_Answer] = []
+            flush = any(request.flush for request in kept)
+            every = [event for request in kept for event in request.events]
+            receipts = iter(self._log.append(model, every, flush=flush))
         for request in requests:
             error = refused.get(request)
-            answers.append(error if error is not None else [next(receipts) for _ in request.events])
-        return answers
+            request.answer = error if error is not None else [next(receipts) for _ in request.events]
 
     def _refused(self, model: str, requests: list[_Request]) -> dict[_Request, ConflictError]:
         """The requests that must be stored whole but hold an id known with other features."""
@@ -168,6 +245,36 @@ class GroupCommit:
             else:
                 known.update(claimed)
         return refused
+
+    def _settle(self, requests: list[_Request]) -> None:
+        """Give everyone the answer: one wake-up for each event loop, however many of its callers wait."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
+        for request in requests:
+            if request.loop is not None:
+                by_loop.setdefault(request.loop, []).append(request)
+            elif request.future is not None:
+                _tell(request.future, request.answer)
+            elif isinstance(request.answer, Exception):
+                logger.error("{} events could not be stored: {}", len(request.events), request.answer)
+                self._on_loss(len(request.events))
+        for loop, waiting in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_wake, waiting)
+            except RuntimeError:  # the loop is closed, and nobody waits on it any more
+                continue
+
+
+def _wake(requests: list[_Request]) -> None:
+    for request in requests:
+        if request.awaited is not None and not request.awaited.done():
+            _tell(request.awaited, request.answer)
+
+
+def _tell(future: asyncio.Future[list[Receipt]] | Future[list[Receipt]], answer: _Answer | None) -> None:
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer or [])
 
 
 def _clashes(event: NewEvent, known: dict[str, Any], claimed: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from everlearn.adapters import rules
+from everlearn.adapters.memory_access import MemoryAccess
 from everlearn.adapters.memory_data import ModelData, SharedData
 from everlearn.adapters.memory_jobs import MemoryJobs, MemoryOutbox
 from everlearn.adapters.memory_ledger import MemoryLedger
@@ -113,8 +114,14 @@ class MemoryLog:
     def __init__(self, data: SharedData) -> None:
         self._data = data
 
-    def append(self, model: str, events: Sequence[NewEvent]) -> list[Receipt]:
-        """See the port."""
+    def append(
+        self,
+        model: str,
+        events: Sequence[NewEvent],
+        *,
+        flush: bool = False,  # noqa: ARG002 - of the port
+    ) -> list[Receipt]:
+        """See the port. Memory has no disk to flush to."""
         rules.check_events(events)
         with self._data.lock:
             log = self._data.model(model).log
@@ -262,3 +269,4 @@ class MemoryStore:
         self.outbox = MemoryOutbox(data)
         self.artifacts = MemoryArtifacts()
         self.receipts = MemoryReceipts()
+        self.access = MemoryAccess()

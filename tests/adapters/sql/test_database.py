@@ -178,7 +178,7 @@ def plan(store: SqlStore, statement: Any, **values: Any) -> list[str]:
 
 
 def test_hot_queries_use_their_indexes(store: SqlStore) -> None:
-    from everlearn.adapters.sql import appending, log
+    from everlearn.adapters.sql import direct, log
 
     asked = {
         "ix_events_known (model_id=? AND seq>? AND seq<?)": (
@@ -188,7 +188,7 @@ def test_hot_queries_use_their_indexes(store: SqlStore) -> None:
         "sqlite_autoindex_events_1 (model_id=? AND seq>?)": (log._READ, {"after": 0, "most": 5}),
         "ix_events_row (model_id=? AND row>?)": (log._PENDING, {"after_row": 0, "upto": 5}),
         "ix_events_key (model_id=? AND key=?)": (log._FIND, {"keys": ["a", "b"]}),
-        "ix_events_key (model_id=? AND key=? )": (appending._KEYS, {"keys": ["a", "b"]}),
+        "ix_events_key (model_id=? AND key=? )": (direct._KEYS, {"keys": ["a", "b"]}),
     }
     for index, (statement, values) in asked.items():
         first, *joins = plan(store, statement, model=1, **values)

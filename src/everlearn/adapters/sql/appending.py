@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
-
 from everlearn.adapters.rules import clean_row, clean_value, same_features
 from everlearn.adapters.sql.codec import (
     EXAMPLE,
@@ -23,20 +21,11 @@ from everlearn.adapters.sql.codec import (
     prediction_of,
     to_json,
 )
-from everlearn.adapters.sql.tables import events, models
+from everlearn.adapters.sql.direct import Statements
 from everlearn.types import Event, EventKind, NewEvent, Receipt, Scalar, Status
 
 KEYS_A_QUERY = 1000
 """How many keys one query looks up."""
-
-COLUMNS: tuple[Any, ...] = tuple(events.c[name] for name in EventRow._fields)
-_KEYS = select(events.c.seq, events.c.kind, events.c.key, events.c.row, events.c.value).where(
-    events.c.model_id == bindparam("model"), events.c.key.in_(bindparam("keys", expanding=True))
-)
-_ONE: Select[Any] = select(*COLUMNS).where(
-    events.c.model_id == bindparam("model"), events.c.seq == bindparam("at_seq")
-)
-_INSERT = insert(events)
 
 T = TypeVar("T")
 
@@ -56,8 +45,8 @@ class _Known(NamedTuple):
 class Appender:
     """One call's worth of events on their way into one model's log."""
 
-    def __init__(self, connection: Connection, model: Row[Any]) -> None:
-        self._connection = connection
+    def __init__(self, statements: Statements, model: Any) -> None:
+        self._statements = statements
         self._model = model
         self.seq: int = model.last_seq
         self._row: int = model.last_row
@@ -79,10 +68,9 @@ class Appender:
 
     def _look_up(self, keys: Iterable[str]) -> None:
         for some in chunks(sorted(keys)):
-            found = self._connection.execute(_KEYS, {"model": self._model.id, "keys": some})
-            for seq, kind, key, row, value in found:
+            for seq, kind, key, row, value in self._statements.known(self._model.id, some):
                 if kind == PREDICTION:
-                    self._predictions[key] = _Known(seq, row)
+                    self._predictions[key] = _Known(seq, row or 0)
                 elif kind != LABEL:
                     self._keys[kind, key] = seq
                 elif key not in self._labels or self._labels[key][0] < seq:
@@ -96,25 +84,30 @@ class Appender:
         return self._add_other(event)
 
     def _add_prediction(self, event: NewEvent, key: str) -> Receipt:
-        features = clean_row(event.body["features"])
+        body = event.body
         known = self._predictions.get(key)
         if known is not None:
+            features = clean_row(body["features"])
             recorded = prediction_of(self._fetch(known.seq), None)
             if not same_features(recorded.features, features):
                 return Receipt(Status.CONFLICT, known.seq)
             return Receipt(Status.DUPLICATE, known.seq, self._recorded(known.seq))
         waiting = self._labels.get(key)
         self._row += 1
-        probabilities = event.body.get("probabilities")
-        seq = self._push(
-            PREDICTION,
-            event,
-            ref=waiting[0] if waiting else None,
-            row=self._row,
-            version=int(event.body["version"]),
-            features=to_json(features),
-            value=to_json(clean_value(event.body.get("value"))),
-            body=None if probabilities is None else to_json(probabilities),
+        self.seq = seq = self.seq + 1
+        self._new.append(
+            EventRow(
+                seq,
+                PREDICTION,
+                float(event.at),
+                event.key,
+                waiting[0] if waiting else None,
+                self._row,
+                int(body["version"]),
+                to_json(body["features"]),  # NaN and infinities, which JSON has not, become null
+                to_json(body.get("value")),
+                None if (probabilities := body.get("probabilities")) is None else to_json(probabilities),
+            )
         )
         self._predictions[key] = _Known(seq, self._row)
         if waiting:
@@ -167,24 +160,14 @@ class Appender:
         stored: int = self._model.last_seq
         if seq > stored:
             return self._new[seq - stored - 1]
-        found = self._connection.execute(_ONE, {"model": self._model.id, "at_seq": seq})
-        return EventRow._make(found.one())
+        return self._statements.event(self._model.id, seq)
 
     def _recorded(self, seq: int) -> Event:
         row = self._fetch(seq)
         return prediction_of(row, None if row.ref is None else label_of(self._fetch(row.ref), None))
 
     def _write(self) -> None:
-        model = self._model.id
-        self._connection.execute(_INSERT, [{"model_id": model, **row._asdict()} for row in self._new])
-        self._connection.execute(
-            update(models).where(models.c.id == model),
-            {
-                "last_seq": self.seq,
-                "last_row": self._row,
-                "labels": self._labelled,
-                "parked": self._parked,
-                "examples": self._loaded,
-                "last_at": self._new[-1].at,
-            },
-        )
+        model, at = self._model.id, self._new[-1].at
+        self._statements.insert(model, self._new)
+        counts = (self.seq, self._row, self._labelled, self._parked, self._loaded, at)
+        self._statements.count(model, counts)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, Row, select
 from sqlalchemy.exc import (
     DatabaseError,
     DBAPIError,
@@ -20,7 +21,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from everlearn.adapters.rules import unknown_model
-from everlearn.adapters.sql import dialects, tables
+from everlearn.adapters.sql import dialects, direct, tables
+from everlearn.adapters.sql.flushing import Flusher
 from everlearn.errors import UnavailableError
 
 _DOWN = (OperationalError, InterfaceError, ProgrammingError, PoolTimeoutError)
@@ -34,8 +36,11 @@ class Database:
         self.url = dialects.parse_url(url)
         self._synchronous = synchronous
         self._engine: Engine | None = None
+        self._appending: PoolProxiedConnection | None = None
+        self._flusher: Flusher | None = None
         self._pid = 0
         self._lock = Lock()
+        self._append_lock = Lock()
 
     @property
     def name(self) -> str:
@@ -55,7 +60,8 @@ class Database:
         if self._engine is not None and self._pid != os.getpid():
             # The parent's connections are the parent's to close.
             self._engine.dispose(close=False)
-            self._engine = None
+            self._engine = self._appending = self._flusher = None
+            self._append_lock = Lock()
         if self._engine is None:
             self._engine = dialects.make_engine(self.url, self._synchronous)
             self._pid = os.getpid()
@@ -68,18 +74,63 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that is durable when the block ends, and undone if it raises."""
-        with _explained(), dialects.open_connection(self.engine, write=True) as connection:
+    def write(self, *, flush: bool = False) -> Iterator[Connection]:
+        """A transaction that is durable when the block ends, and undone if it raises.
+
+        With ``flush`` it is on disk, too, whatever SQLite's ``synchronous`` is otherwise.
+        """
+        with _explained(), dialects.open_connection(self.engine, write=True, flush=flush) as connection:
             yield connection
             connection.commit()
+        self._committed(flush)
+
+    @contextmanager
+    def append(self, *, flush: bool = False) -> Iterator[direct.ThroughDriver]:
+        """:meth:`write` on SQLite for what requests wait for: one connection that is kept.
+
+        One transaction at a time; there is never more than one writer anyway.
+        """
+        engine = self.engine
+        with self._append_lock, _explained():
+            if self._appending is None:
+                self._appending = engine.raw_connection()
+                dialects.prepare_appending(self._appending)
+            driver: Any = self._appending.driver_connection
+            try:
+                with direct.as_sqlalchemy("BEGIN"):
+                    dialects.begin_append(driver, flush=flush or self._synchronous == "FULL")
+                yield direct.ThroughDriver(driver)
+                with direct.as_sqlalchemy("COMMIT"):
+                    driver.commit()
+            except BaseException:
+                self._appending.invalidate()
+                self._appending = None
+                raise
+        self._committed(flush)
+
+    @property
+    def appends_directly(self) -> bool:
+        """Whether :meth:`append` is for this database."""
+        return self.url.get_backend_name() == "sqlite"
+
+    def _committed(self, flush: bool) -> None:
+        if flush or self._synchronous == "FULL" or not self.appends_directly:
+            return
+        if self._flusher is None:
+            with self._lock:
+                self._flusher = self._flusher or Flusher(Path(self.url.database or ""))
+        self._flusher.committed()
 
     def close(self) -> None:
         """Close every connection; the next use opens new ones."""
-        with self._lock:
+        with self._append_lock, self._lock:
             if self._engine is not None and self._pid == os.getpid():
+                if self._flusher is not None:
+                    self._flusher.close()
+                if self._appending is not None:
+                    self._appending.close()
                 self._engine.dispose()
-            self._engine = None
+            self._engine = self._appending = self._flusher = None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -34,7 +34,11 @@ BUSY_SECONDS = 30.0
 BEGIN_ATTEMPTS = 4
 """How often a transaction begins before it gives up on a locked database."""
 
+APPENDING_CHECKPOINT = 16_384
+"""Pages of the write-ahead log from which on an append clears it away, should nobody else do so."""
+
 _WRITE = "everlearn_write"
+_FLUSH = "flush"
 _MIGRATION_LOCK = 7_366_198_045_117
 _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
@@ -98,9 +102,15 @@ def make_engine(url: URL, synchronous: Synchronous) -> Engine:
         for pragma in (*_PRAGMAS, f"PRAGMA synchronous={synchronous}"):
             connection.execute(pragma).close()
 
+    usual = f"PRAGMA synchronous={synchronous}"
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get(_WRITE):
+        how = connection.get_execution_options().get(_WRITE)
+        if how:
+            driver: Any = connection.connection.driver_connection
+            if how == _FLUSH or synchronous == "NORMAL":  # it cannot be changed within a transaction
+                driver.execute("PRAGMA synchronous=FULL" if how == _FLUSH else usual).close()
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.exec_driver_sql("BEGIN")
@@ -110,14 +120,17 @@ def make_engine(url: URL, synchronous: Synchronous) -> Engine:
     return engine
 
 
-def open_connection(engine: Engine, *, write: bool) -> Connection:
-    """A connection with a transaction begun, to be committed or closed by the caller."""
+def open_connection(engine: Engine, *, write: bool, flush: bool = False) -> Connection:
+    """A connection with a transaction begun, to be committed or closed by the caller.
+
+    With ``flush`` SQLite's commit returns when the transaction is on disk.
+    """
 
     def attempt() -> Connection:
         connection = engine.connect()
         try:
             if write:
-                connection = connection.execution_options(**{_WRITE: True})
+                connection = connection.execution_options(**{_WRITE: _FLUSH if flush else True})
             connection.begin()
         except BaseException:
             connection.close()
@@ -125,6 +138,18 @@ def open_connection(engine: Engine, *, write: bool) -> Connection:
         return connection
 
     return patiently(attempt)
+
+
+def prepare_appending(connection: PoolProxiedConnection) -> None:
+    """Leave checkpoints of the write-ahead log to the processes in the background while it is small."""
+    driver: Any = connection.driver_connection
+    driver.execute(f"PRAGMA wal_autocheckpoint={APPENDING_CHECKPOINT}").close()
+
+
+def begin_append(driver: sqlite3.Connection, *, flush: bool) -> None:
+    """Begin to write on SQLite's own connection, durably as asked."""
+    driver.execute("PRAGMA synchronous=FULL" if flush else "PRAGMA synchronous=NORMAL").close()
+    patiently(lambda: driver.execute("BEGIN IMMEDIATE").close())
 
 
 def patiently(attempt: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, select
 
 from everlearn.adapters.rules import check_events
-from everlearn.adapters.sql.appending import COLUMNS, Appender, chunks
+from everlearn.adapters.sql.appending import Appender, chunks
 from everlearn.adapters.sql.codec import (
     EXAMPLE,
     LABEL,
@@ -21,6 +21,7 @@ from everlearn.adapters.sql.codec import (
     prediction_of,
 )
 from everlearn.adapters.sql.database import Database, locked_model_row, model_id, model_row
+from everlearn.adapters.sql.direct import COLUMNS, ThroughSqlalchemy
 from everlearn.adapters.sql.tables import events
 from everlearn.types import Event, Example, Head, Label, NewEvent, Output, Prediction, Receipt
 
@@ -107,9 +108,12 @@ class SqlLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append(self, model: str, events: Sequence[NewEvent]) -> list[Receipt]:
-        """See the port. Returns when the events are on disk."""
+    def append(self, model: str, events: Sequence[NewEvent], *, flush: bool = False) -> list[Receipt]:
+        """See the port."""
         check_events(events)
+        if self._database.appends_directly:
+            with self._database.append(flush=flush) as driver:
+                return Appender(driver, driver.model(model)).append(events)
         with self._database.write() as connection:
             return append_locked(connection, locked_model_row(connection, model), events)
 
@@ -172,7 +176,7 @@ class SqlLog:
 
 def append_locked(connection: Connection, model: Row[Any], batch: Sequence[NewEvent]) -> list[Receipt]:
     """Append inside a transaction that holds the model's row."""
-    return Appender(connection, model).append(batch)
+    return Appender(ThroughSqlalchemy(connection), model).append(batch)
 
 
 def _keep_newest(labels: dict[K, Label], key: K, label: Label) -> None:

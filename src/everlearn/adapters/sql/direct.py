@@ -1,0 +1,159 @@
+"""The four statements of an append, through SQLAlchemy or, on SQLite, straight to the driver.
+
+On SQLite a commit takes less time than SQLAlchemy takes to build four statements, so what every request
+waits for speaks to the driver itself, inside the same transaction. Both ways do the same; the contract
+tests of the log hold them to it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from everlearn.adapters.rules import unknown_model
+from everlearn.adapters.sql.codec import EventRow, to_json
+from everlearn.adapters.sql.tables import events, models
+
+COLUMNS: tuple[Any, ...] = tuple(events.c[name] for name in EventRow._fields)
+COUNTS = ("last_seq", "last_row", "labels", "parked", "examples", "last_at")
+"""What an append changes in a model's row."""
+
+Found = tuple[int, int, str, int | None, str | None]
+"""``seq``, ``kind``, ``key``, ``row`` and ``value`` of an event with a key that was looked for."""
+
+
+class ModelRow(NamedTuple):
+    """A model's row as far as an append needs it."""
+
+    id: int
+    last_seq: int
+    last_row: int
+    labels: int
+    parked: int
+    examples: int
+
+
+class Statements(Protocol):
+    """What an append asks of the database, within its transaction."""
+
+    def known(self, model: int, keys: Sequence[str]) -> Iterator[Found]:
+        """The events that have one of some keys."""
+        ...
+
+    def event(self, model: int, seq: int) -> EventRow:
+        """The event at a position, which is there."""
+        ...
+
+    def insert(self, model: int, rows: Sequence[EventRow]) -> None:
+        """Add events."""
+        ...
+
+    def count(self, model: int, counts: Sequence[float]) -> None:
+        """Set a model's :data:`COUNTS`."""
+        ...
+
+
+_KEYS = select(events.c.seq, events.c.kind, events.c.key, events.c.row, events.c.value).where(
+    events.c.model_id == bindparam("model"), events.c.key.in_(bindparam("keys", expanding=True))
+)
+_ONE: Select[Any] = select(*COLUMNS).where(
+    events.c.model_id == bindparam("model"), events.c.seq == bindparam("at_seq")
+)
+_INSERT = insert(events)
+
+
+class ThroughSqlalchemy:
+    """For any database."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def known(self, model: int, keys: Sequence[str]) -> Iterator[Found]:
+        """See the protocol."""
+        for row in self._connection.execute(_KEYS, {"model": model, "keys": keys}):
+            yield tuple(row)
+
+    def event(self, model: int, seq: int) -> EventRow:
+        """See the protocol."""
+        found = self._connection.execute(_ONE, {"model": model, "at_seq": seq})
+        return EventRow._make(found.one())
+
+    def insert(self, model: int, rows: Sequence[EventRow]) -> None:
+        """See the protocol."""
+        self._connection.execute(_INSERT, [{"model_id": model, **row._asdict()} for row in rows])
+
+    def count(self, model: int, counts: Sequence[float]) -> None:
+        """See the protocol."""
+        values: Mapping[str, float] = dict(zip(COUNTS, counts, strict=True))
+        self._connection.execute(update(models).where(models.c.id == model), values)
+
+
+_NAMES = ", ".join(f'"{name}"' for name in EventRow._fields)
+_SQLITE_MODEL = "SELECT id, last_seq, last_row, labels, parked, examples FROM models WHERE name = ?"
+_SQLITE_KEYS = (
+    "SELECT seq, kind, key, row, value FROM events"
+    " WHERE model_id = ? AND key IS NOT NULL AND key IN (SELECT value FROM json_each(?))"
+)
+_SQLITE_KEY = "SELECT seq, kind, key, row, value FROM events WHERE model_id = ? AND key = ?"
+_SQLITE_ONE = f"SELECT {_NAMES} FROM events WHERE model_id = ? AND seq = ?"  # noqa: S608 - our own columns
+_MARKS = ", ".join("?" * (len(EventRow._fields) + 1))
+_SQLITE_INSERT = f"INSERT INTO events (model_id, {_NAMES}) VALUES ({_MARKS})"  # noqa: S608
+_SQLITE_COUNT = f"UPDATE models SET {', '.join(f'{name} = ?' for name in COUNTS)} WHERE id = ?"  # noqa: S608
+
+
+class ThroughDriver:
+    """For SQLite, on the connection of a transaction that has begun."""
+
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self._driver = driver
+
+    def model(self, name: str) -> ModelRow:
+        """A model's row, which the transaction holds; raises NotFoundError."""
+        found = self._run(_SQLITE_MODEL, (name,)).fetchone()
+        if found is None:
+            raise unknown_model(name)
+        return ModelRow._make(found)
+
+    def known(self, model: int, keys: Sequence[str]) -> Iterator[Found]:
+        """See the protocol."""
+        if len(keys) == 1:
+            return iter(self._run(_SQLITE_KEY, (model, keys[0])).fetchall())
+        return iter(self._run(_SQLITE_KEYS, (model, to_json(keys))).fetchall())
+
+    def event(self, model: int, seq: int) -> EventRow:
+        """See the protocol."""
+        return EventRow._make(self._run(_SQLITE_ONE, (model, seq)).fetchone())
+
+    def insert(self, model: int, rows: Sequence[EventRow]) -> None:
+        """See the protocol."""
+        own = (model,)
+        with as_sqlalchemy(_SQLITE_INSERT):
+            self._driver.executemany(_SQLITE_INSERT, [own + row for row in rows]).close()
+
+    def count(self, model: int, counts: Sequence[float]) -> None:
+        """See the protocol."""
+        self._run(_SQLITE_COUNT, (*counts, model)).close()
+
+    def _run(self, statement: str, values: Iterable[Any]) -> sqlite3.Cursor:
+        with as_sqlalchemy(statement):
+            return self._driver.execute(statement, tuple(values))
+
+
+class as_sqlalchemy:  # noqa: N801 - reads as a function; a generator would cost more than a statement
+    """The driver's errors as SQLAlchemy would raise them, which is where they are explained."""
+
+    def __init__(self, statement: str) -> None:
+        self._statement = statement
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, sqlite3.OperationalError):
+            raise OperationalError(self._statement, None, error) from error
+        if isinstance(error, sqlite3.Error):
+            raise DBAPIError.instance(self._statement, None, error, sqlite3.Error) from error
