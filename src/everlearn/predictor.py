@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +28,7 @@ from everlearn.errors import EverlearnError, Fault, IntegrityError, InvalidError
 from everlearn.features.encoder import Encoder
 from everlearn.learners import ahead, calibration
 from everlearn.learners.calibration import Calibrator
+from everlearn.learners.compiled import Single
 from everlearn.learners.contract import Learner
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import Bundle, FloatArray, Output, Row, Scalar
@@ -112,6 +113,24 @@ class Predictor:
         if self.spec.task == "regression":
             return [Output(value if math.isfinite(value) else None) for value in answers.tolist()]
         return _classified(answers, self.learner.classes)
+
+    def single(self) -> Callable[[Row], Output] | None:
+        """A function that answers one row as :meth:`predict` does, to rounding, where the learner has one.
+
+        It goes with what is learned now: ask again after learning. Learners offer one by a method
+        ``single`` (see :mod:`everlearn.learners.compiled`).
+        """
+        offers = getattr(self.learner, "single", None)
+        if offers is None or self.calibrator is not None:
+            return None
+        cells, ask = self.encoder.single(), offers()
+        if cells is None or ask is None:
+            return None
+        if self.spec.task == "regression":
+            return lambda row: Output(value if math.isfinite(value := ask(cells(row))[0]) else None)
+        classes = list(self.learner.classes)
+        keys = [class_key(label) for label in classes]
+        return None if len(set(keys)) < len(keys) else _classifying(cells, ask, classes, keys)
 
     def recalibrated(self, rows: Sequence[Row], targets: Sequence[Scalar]) -> Predictor:
         """A copy whose answers are set right on rows that it has not learned from; this one stays.
@@ -220,6 +239,16 @@ def _classified(probabilities: FloatArray, classes: Sequence[Scalar]) -> list[Ou
         Output(classes[i], dict(zip(keys, row, strict=True)))
         for i, row in zip(best, probabilities.tolist(), strict=True)
     ]
+
+
+def _classifying(
+    cells: Callable[[Row], list[float]], ask: Single, classes: Sequence[Scalar], keys: Sequence[str]
+) -> Callable[[Row], Output]:
+    def answer(row: Row) -> Output:
+        chances = ask(cells(row))
+        return Output(classes[chances.index(max(chances))], dict(zip(keys, chances, strict=True)))
+
+    return answer
 
 
 def _merged(

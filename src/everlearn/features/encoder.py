@@ -12,7 +12,7 @@ array([[31.,  1.],
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -76,6 +76,32 @@ class Encoder:
         except (TypeError, ValueError, OverflowError) as error:
             message = f"a cell does not fit its feature ({error}): pass rows through Schema.check first"
             raise InvalidError(message) from None
+
+    def single(self) -> Callable[[Row], list[float]] | None:
+        """A function from one clean row to its cells (d), as ``transform`` has them; none with timestamps.
+
+        It goes with what is known now: ask again after learning.
+        """
+        if self._times:
+            return None
+        codes = {name: dict(known) for name, known in self._codes.items()}
+        names, nan = list(self._kinds), math.nan
+        if not codes:
+            return lambda row: [nan if (cell := row.get(name)) is None else float(cell) for name in names]
+
+        def cells(row: Row) -> list[float]:
+            found = []
+            for name in names:
+                cell = row.get(name)
+                if cell is None:
+                    found.append(nan)
+                elif name in codes:
+                    found.append(codes[name].get(cell if type(cell) is str else str(category(cell)), nan))
+                else:
+                    found.append(float(cell))
+            return found
+
+        return cells
 
     def copy(self) -> Encoder:
         """An encoder of its own with the same codes."""

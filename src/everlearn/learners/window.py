@@ -10,6 +10,7 @@ import numpy as np
 
 from everlearn.errors import IntegrityError
 from everlearn.learners import lightgbm_models, skops_files
+from everlearn.learners.compiled import Single, compiled
 from everlearn.learners.contract import Labels, State
 from everlearn.learners.estimators import recipe
 from everlearn.learners.fitting import one_thread
@@ -229,6 +230,17 @@ class Window:
         if fit is not None and len(rows):
             _answer(fit, rows, answer)
         return answer
+
+    def single(self) -> Single | None:
+        """A function of one row that answers as ``predict`` does, for linear models that know all classes."""
+        fit, width = self._fitted(), self._width
+        if fit is None or fit.estimator is None or not width:
+            return None
+        if self.task == "classification" and not np.array_equal(
+            fit.estimator.classes_, np.arange(len(self._classes))
+        ):
+            return None
+        return compiled(fit.estimator, width, self.predict)
 
     def state(self) -> State:
         """The fit that is due, and the window unless it is not to be kept."""
