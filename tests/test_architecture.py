@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-CORE = ("types", "errors", "spec", "ports", "learners", "features", "predictor", "loop")
+CORE = ("types", "errors", "access", "spec", "ports", "learners", "features", "predictor", "loop")
 OUTSIDE = (
     "alembic",
+    "argon2",
     "celery",
     "fastapi",
     "httpx",
+    "jwt",
     "loguru",
     "mlflow",
     "pydantic_settings",
@@ -32,6 +34,8 @@ PLANTS = {
     "a learner imports torch": ("learners/linear.py", "import torch", "The core knows no framework"),
     "the loop imports a log": ("loop/engine.py", "from loguru import logger", "The core knows no framework"),
     "the loop reads the clock": ("loop/engine.py", "from time import time", "The core reads no clock"),
+    "access imports a token library": ("access/sessions.py", "import jwt", "The core knows no framework"),
+    "access reads the clock": ("access/limits.py", "import time", "The core reads no clock"),
     "the loop imports an adapter": (
         "loop/engine.py",
         "from everlearn.adapters import memory",

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from everlearn.config import Settings, describe, make_key, read_key, variable_of
+from everlearn.config import (
+    Settings,
+    describe,
+    make_key,
+    make_token_secrets,
+    read_admin_password,
+    read_key,
+    variable_of,
+)
 from everlearn.errors import InvalidError
 
 
@@ -76,7 +84,7 @@ def test_every_wrong_setting_is_named_by_its_variable_but_its_value_is_not_told(
 
 def test_a_child_process_sees_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    key = "k" * 20
+    key = "kept-by-the-child"
     parent = Settings.load(data=Path("d"), port=0, threshold=0.7, mlflow_tracking_uri="off", api_key=key)
     environment = parent.environment()
     assert environment["EVERLEARN_DATA"] == str(tmp_path / "d")
@@ -137,3 +145,39 @@ def test_an_unusable_key_is_refused(tmp_path: Path, bad: str) -> None:
 def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="EVERLEARN_API_KEY_FILE"):
         make_key(Settings.load(api_key_file=tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("weak", ["changeme-changeme", "aaaaaaaaaaaaaaaaaaaa", "everlearn-secret-1"])
+def test_a_weak_key_is_refused_but_in_development(weak: str) -> None:
+    with pytest.raises(InvalidError, match="EVERLEARN_API_KEY is too weak") as caught:
+        read_key(Settings.load(api_key=weak))
+    assert weak not in str(caught.value)
+    assert read_key(Settings.load(api_key=weak, development=True)) == weak
+
+
+def test_the_secret_of_logins_is_made_once_and_can_be_turned_over(tmp_path: Path) -> None:
+    settings = Settings.load(data=tmp_path)
+    made = make_token_secrets(settings)
+    assert make_token_secrets(settings) == made
+    assert stat.S_IMODE(settings.token_secret_path.stat().st_mode) == 0o600
+    newer = "a-newer-one-of-32-characters-or-more"
+    settings.token_secret_path.write_text(f"{newer}\n{made[0]}\n")
+    assert make_token_secrets(settings) == [newer, *made]
+
+
+@pytest.mark.parametrize("bad", ["too-short-to-sign", "a" * 40, "changeme" * 5, f"{'x1y2z3w4' * 5},short"])
+def test_a_secret_that_cannot_sign_is_refused(bad: str) -> None:
+    with pytest.raises(InvalidError, match="EVERLEARN_TOKEN_SECRET") as caught:
+        make_token_secrets(Settings.load(token_secret=bad))
+    assert bad not in str(caught.value)
+
+
+def test_the_first_password_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
+    assert read_admin_password(Settings.load()) is None
+    path = tmp_path / "password"
+    path.write_text("four random words here\n")
+    assert read_admin_password(Settings.load(admin_password_file=path)) == "four random words here"
+    with pytest.raises(InvalidError, match="EVERLEARN_ADMIN_PASSWORD is too weak"):
+        read_admin_password(Settings.load(admin_password="short"))
+    with pytest.raises(InvalidError, match="EVERLEARN_ADMIN_PASSWORD_FILE names"):
+        read_admin_password(Settings.load(admin_password_file=tmp_path / "absent"))

@@ -16,10 +16,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from everlearn.access.secrets import MIN_PASSWORD, MIN_SIGNING, weakness
 from everlearn.errors import Fault, InvalidError
 
 PREFIX = "EVERLEARN_"
 KEY_BYTES = 32
+MIN_KEY = 16
 LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -57,6 +59,29 @@ class Settings(BaseSettings):
         default=None, description="The API key; default: made on first start and kept in the file key."
     )
     api_key_file: Path | None = Field(default=None, description="File that holds the API key instead.")
+    token_secret: SecretStr | None = Field(
+        default=None,
+        description="Secrets that sign logins, the newest first, with commas between; "
+        "default: made on first start and kept in the file token-secret.",
+    )
+    token_secret_file: Path | None = Field(
+        default=None, description="File that holds the secrets that sign logins instead."
+    )
+    admin_password: SecretStr | None = Field(
+        default=None,
+        description="Password of the first user, admin, where there are no users yet; "
+        "default: the first start prints an invitation.",
+    )
+    admin_password_file: Path | None = Field(
+        default=None, description="File that holds the password of the first user instead."
+    )
+    rate_limit: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Requests a second that each key or user may make of each API process; 0: any number.",
+    )
+    development: bool = Field(
+        default=False, description="Let weak keys and secrets pass: for a developer's own machine."
+    )
     mlflow_tracking_uri: str | None = Field(
         default=None,
         validation_alias=AliasChoices("MLFLOW_TRACKING_URI"),
@@ -125,6 +150,11 @@ class Settings(BaseSettings):
         """The file that holds the API key, unless it is set outright."""
         return self.api_key_file or self.data / "key"
 
+    @property
+    def token_secret_path(self) -> Path:
+        """The file that holds the secrets that sign logins, unless they are set outright."""
+        return self.token_secret_file or self.data / "token-secret"
+
     def environment(self) -> dict[str, str]:
         """The settings that are not at their defaults as variables, for a child process."""
         values = {}
@@ -163,17 +193,9 @@ def describe() -> list[SettingInfo]:
 
 
 def read_key(settings: Settings) -> str | None:
-    """The API key in force, or ``None`` if there is none yet. Raises InvalidError for an empty one."""
-    if settings.api_key is not None:
-        return _usable(settings.api_key.get_secret_value(), variable_of("api_key"))
-    if not settings.key_path.is_file():
-        if settings.api_key_file is not None:
-            raise InvalidError(
-                f"{variable_of('api_key_file')} names {settings.api_key_file}, which is not there: "
-                "write the key into it, or unset the variable"
-            )
-        return None
-    return _usable(settings.key_path.read_text(encoding="utf-8"), str(settings.key_path))
+    """The API key in force, or ``None`` if there is none yet. Raises InvalidError for an unusable one."""
+    key, where = _given(settings, "api_key", settings.key_path)
+    return None if key is None else _usable(key, where, settings)
 
 
 def make_key(settings: Settings) -> tuple[str, bool]:
@@ -185,29 +207,91 @@ def make_key(settings: Settings) -> tuple[str, bool]:
     if known is not None:
         return known, False
     key = secrets.token_urlsafe(KEY_BYTES)
-    settings.data.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=settings.data, prefix=".key-")  # mkstemp: mode 600 from birth
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(key + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, settings.key_path)  # whole or not at all, and never over another's key
-    except FileExistsError:
+    if not _write_once(settings.key_path, key, settings.data):
         return str(read_key(settings)), False
-    finally:
-        os.unlink(draft)
     return key, True
 
 
-def _usable(key: str, where: str) -> str:
-    key = key.strip()
-    if len(key) < 16 or not key.isascii() or any(c.isspace() for c in key):
+def make_token_secrets(settings: Settings) -> list[str]:
+    """The secrets that sign logins, the newest first; made from 256 random bits when there is none.
+
+    Raises InvalidError for a weak one.
+    """
+    text, where = _given(settings, "token_secret", settings.token_secret_path)
+    if text is None:
+        _write_once(settings.token_secret_path, secrets.token_urlsafe(KEY_BYTES), settings.data)
+        text = settings.token_secret_path.read_text(encoding="utf-8")
+    found = text.replace(",", " ").split()
+    if not found or any(len(secret) < MIN_SIGNING or not secret.isascii() for secret in found):
         raise InvalidError(
-            f"The API key in {where} is not usable: it needs 16 or more ASCII characters without spaces "
+            f"A secret in {where} cannot sign logins: each needs {MIN_SIGNING} or more ASCII characters "
             "(for example from: openssl rand -base64 32)"
         )
+    for secret in found:
+        _refuse_weak(secret, MIN_SIGNING, where, settings)
+    return found
+
+
+def read_admin_password(settings: Settings) -> str | None:
+    """The password that the first user shall have, or ``None``. Raises InvalidError for a weak one."""
+    if settings.admin_password is None and settings.admin_password_file is None:
+        return None
+    password, where = _given(settings, "admin_password", settings.admin_password_file or Path())
+    password = (password or "").rstrip("\r\n")
+    _refuse_weak(password, MIN_PASSWORD, where, settings)
+    return password
+
+
+def _given(settings: Settings, field: str, path: Path) -> tuple[str | None, str]:
+    """A secret from its variable or its file, and where it stood. Raises InvalidError for a missing file."""
+    value: SecretStr | None = getattr(settings, field)
+    if value is not None:
+        return value.get_secret_value(), variable_of(field)
+    if not path.is_file():
+        if getattr(settings, f"{field}_file") is not None:
+            raise InvalidError(
+                f"{variable_of(f'{field}_file')} names {path}, which is not there: "
+                "write the secret into it, or unset the variable"
+            )
+        return None, variable_of(field)
+    return path.read_text(encoding="utf-8"), str(path)
+
+
+def _write_once(path: Path, secret: str, folder: Path) -> bool:
+    """Write a secret for its owner alone, whole or not at all; ``False`` if another process was first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=folder, prefix=".key-")  # mkstemp: mode 600 from birth
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(secret + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # whole or not at all, and never over another's
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(draft)
+    return True
+
+
+def _usable(key: str, where: str, settings: Settings) -> str:
+    key = key.strip()
+    if len(key) < MIN_KEY or not key.isascii() or any(c.isspace() for c in key):
+        raise InvalidError(
+            f"The API key in {where} is not usable: it needs {MIN_KEY} or more ASCII characters without "
+            "spaces (for example from: openssl rand -base64 32)"
+        )
+    _refuse_weak(key, MIN_KEY, where, settings)
     return key
+
+
+def _refuse_weak(secret: str, least: int, where: str, settings: Settings) -> None:
+    why = None if settings.development else weakness(secret, least)
+    if why is not None:
+        raise InvalidError(
+            f"The secret in {where} is too weak: {why}. Make one with: openssl rand -base64 32 "
+            f"({variable_of('development')}=1 lets it pass on a developer's own machine)"
+        )
 
 
 def _settings_error(error: ValidationError) -> InvalidError:

@@ -149,6 +149,7 @@ class Supervisor:
             self._url = url_of(listener)
             self._announce(key if is_new else None)
             self._installation.migrate()
+            self._invite_admin()
             stop_on_signals(self.stop)
             signal.signal(signal.SIGHUP, lambda *_: self.stop())
             self._compile()
@@ -310,6 +311,12 @@ class Supervisor:
         if self._demo:
             log = settings.data / "everlearn.log"
             self._say("log", f"  log     {log}", path=str(log))
+
+    def _invite_admin(self) -> None:
+        token = self._installation.first_admin()
+        if token is not None:
+            command = f"everlearn users accept admin {token}"
+            self._say("admin", f"  admin   {command}  (sets a password; shown this once)", invite=token)
 
     def _mlflow_hint(self) -> str:
         uri = self._settings.mlflow_uri

@@ -6,7 +6,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from everlearn.config import Settings, make_key, read_key
+from everlearn.config import Settings, make_key, make_token_secrets, read_admin_password, read_key
 from everlearn.config import describe as describe_settings
 from everlearn.errors import InvalidError, NotFoundError
 from everlearn.running import unusable_folder
@@ -14,9 +14,11 @@ from everlearn.running import unusable_folder
 __all__ = ["Installation", "describe_settings", "model_names"]
 
 if TYPE_CHECKING:
+    from everlearn.access.ports import AccessStore
     from everlearn.adapters.artifacts import FolderArtifacts
     from everlearn.adapters.clock import SystemClock
     from everlearn.adapters.sql import SqlStore
+    from everlearn.adapters.tokens import Hs256
     from everlearn.ports import Jobs, Ledger, Log, Models, Outbox, Registry, Versions
 
 
@@ -80,6 +82,18 @@ class Installation:
         """The outbox."""
         return self.store.outbox
 
+    @property
+    def access(self) -> AccessStore:
+        """Keys, users, sessions and the audit log."""
+        return self.store.access
+
+    @property
+    def signer(self) -> Hs256:
+        """Signs logins; makes its secret if there is none yet."""
+        from everlearn.adapters.tokens import Hs256
+
+        return Hs256(make_token_secrets(self.settings))
+
     @cached_property
     def artifacts(self) -> FolderArtifacts:
         """The stored versions."""
@@ -122,12 +136,14 @@ class Installation:
         return key
 
     def prepare(self) -> tuple[str, bool]:
-        """Make the data folder and the key; returns the key and whether it is new.
+        """Make the data folder, the key and the secret of logins; returns the key and whether it is new.
 
-        Raises InvalidError where the folder cannot be made or written.
+        Raises InvalidError where the folder cannot be made or written, or a secret is too weak.
         """
         try:
             self.settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_token_secrets(self.settings)
+            read_admin_password(self.settings)
             return make_key(self.settings)
         except OSError as error:
             raise unusable_folder(self.settings.data, error) from error
@@ -135,6 +151,18 @@ class Installation:
     def migrate(self) -> None:
         """Bring the database to the newest schema."""
         self.store.migrate()
+
+    def first_admin(self) -> str | None:
+        """Where there are no users yet, make the first one, ``admin``.
+
+        Returns the token of the invitation by which to choose a password, or ``None`` where there are users,
+        or the settings hold a password.
+        """
+        from everlearn.access.accounts import first_admin
+        from everlearn.adapters.passwords import Argon2
+
+        password = read_admin_password(self.settings)
+        return first_admin(self.access, Argon2(), password, self.clock.now())
 
     def require_database(self) -> None:
         """Raise NotFoundError where no installation is, instead of making an empty database there."""

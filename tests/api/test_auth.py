@@ -11,7 +11,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from everlearn.api.auth import OPEN, ApiKey, Principal
+from everlearn.access.words import administrator
+from everlearn.api.auth import OPEN, ApiKey, Authentication
+from everlearn.api.permissions import NEEDS
 from everlearn.errors import InvalidError
 
 
@@ -53,16 +55,25 @@ async def test_every_route_but_the_open_ones_needs_the_key(
 async def test_every_route_denies_by_itself_too(
     make_app: Callable[..., FastAPI], connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Were a path to slip past the middleware, the router's dependency would refuse it."""
-    app = make_app()
-    everything = {path for _, path in routes(app)}
-    monkeypatch.setattr("everlearn.api.auth.OPEN", everything)
-    async with connect(app, key=None) as client:
-        for method, path in routes(app):
-            if path in OPEN or method == "HEAD":
-                continue
-            answer = await client.request(method, path, json={})
-            assert answer.status_code == 401, (method, path, answer.text)
+    """Were a request to slip past the middleware, the router's dependency would refuse it."""
+
+    async def open_to_all(self: Authentication, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+    async def known_but_not_asked(self: Authentication, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope["state"].update(principal=administrator("key"), permitted="/health")
+        await self.app(scope, receive, send)
+
+    for passing, status in ((open_to_all, 401), (known_but_not_asked, 403)):
+        monkeypatch.setattr(Authentication, "__call__", passing)
+        app = make_app()
+        async with connect(app, key=None) as client:
+            for method, path in routes(app):
+                if path in OPEN or method == "HEAD":
+                    continue
+                answer = await client.request(method, path, json={})
+                assert answer.status_code == status, (method, path, answer.text)
 
 
 async def test_an_unknown_path_tells_nothing_without_the_key(api: httpx.AsyncClient) -> None:
@@ -88,13 +99,14 @@ async def test_the_key_is_asked_for_before_the_body_is_read(
 
 
 async def test_the_open_routes_are_open(api: httpx.AsyncClient) -> None:
-    for path in OPEN:
-        answer = await api.get(path, headers={"Authorization": ""}, follow_redirects=True)
-        assert answer.status_code == 200, path
+    for name in (name for name, need in NEEDS.items() if need.open):
+        method, _, path = name.partition(" ")
+        answer = await api.request(method, path, headers={"Authorization": ""}, follow_redirects=True)
+        assert answer.status_code == (200 if method == "GET" else 422), path
 
 
 def test_the_key_makes_an_administrator() -> None:
-    assert ApiKey("secret").authenticate("secret") == Principal("key", "admin")
+    assert ApiKey("secret").authenticate("secret") == administrator("key")
     assert ApiKey("secret").authenticate("Secret") is None
     assert ApiKey("schlüssel").authenticate("schlüssel") is not None
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
 
 from everlearn import __version__
+from everlearn.access.ports import AccessStore, Hasher, Signer
 from everlearn.adapters.group_commit import GroupCommit
 from everlearn.adapters.rules import Receipts
 from everlearn.api import (
+    accounts,
+    audit,
     bulk,
     bulk_labels,
     commands,
@@ -22,22 +24,27 @@ from everlearn.api import (
     examples,
     health,
     jobs,
+    keys,
     labels,
     metrics,
     models,
     predict,
     problems,
     shortcuts,
+    users,
     versions,
     warmup,
 )
 from everlearn.api.auth import Authentication, Authenticator, caller
+from everlearn.api.doorkeeper import Doorkeeper, make_doorkeeper
 from everlearn.api.idempotency import Idempotency
 from everlearn.api.instruments import Instruments
 from everlearn.api.middleware import BodyLimit, Context
 from everlearn.api.openapi import describe
 from everlearn.api.parts import Door, Parts
+from everlearn.api.permissions import Permissions
 from everlearn.api.runtime import Runtime
+from everlearn.api.throttle import Rates
 
 MAX_BODY = 64 * 2**20
 
@@ -55,8 +62,12 @@ KEYED = (
     shortcuts.plain,
     shortcuts.writes,
     metrics.router,
+    accounts.own,
+    keys.router,
+    users.router,
+    audit.router,
 )
-"""The routers behind the key: all but health."""
+"""The routers behind a credential: all but health and logging in."""
 
 
 def create_app(
@@ -64,6 +75,10 @@ def create_app(
     *,
     authenticator: Authenticator,
     receipts: Receipts | None = None,
+    access: AccessStore | None = None,
+    signer: Signer | None = None,
+    hasher: Hasher | None = None,
+    rates: Rates | None = None,
     threshold: float = 0.8,
     max_body: int = MAX_BODY,
     poll: float = 0.05,
@@ -72,36 +87,60 @@ def create_app(
     """The HTTP API of an installation as an ASGI app.
 
     ``receipts`` keep the answers for ``Idempotency-Key`` (default: in the memory of this process).
+    ``authenticator`` knows the installation's own key; ``access`` holds keys, users, sessions and the audit
+    log (default: in memory), ``signer`` and ``hasher`` are for logins, ``rates`` for who asks too often.
     ``threshold`` is for specs that name none, ``max_body`` limits request bodies in bytes, and
     ``poll`` is how often new champions are looked for, in seconds. ``warm`` imports in the background what
     the first requests need.
+
+    Raises InvalidError where a route has no permission (see :mod:`everlearn.api.permissions`).
     """
     door = _door(installation, receipts, threshold, poll)
-    app = FastAPI(
-        title="everlearn",
-        version=__version__,
-        lifespan=_lifespan,
-        redoc_url=None,
-        middleware=[
-            Middleware(Context, instruments=door.instruments),
-            Middleware(Authentication, authenticator=authenticator),
-            Middleware(BodyLimit, limit=max_body),
-        ],
-    )
+    doorkeeper = _doorkeeper(authenticator, access, signer, hasher, installation.clock.now, rates)
+    app = FastAPI(title="everlearn", version=__version__, lifespan=_lifespan, redoc_url=None)
     app.state.door = door
+    app.state.doorkeeper = doorkeeper
     app.state.warm = warm
     problems.install(app)
     app.include_router(health.router)
+    app.include_router(accounts.open_)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     for router in KEYED:
-        app.include_router(router, dependencies=[Depends(caller)], responses=problems.documented(401))
+        app.include_router(router, dependencies=[Depends(caller)], responses=problems.documented(401, 403))
     describe(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, limit=max_body)
+    app.add_middleware(Authentication, doorkeeper=doorkeeper, permissions=Permissions(app))
+    app.add_middleware(Context, instruments=door.instruments)
     return app
 
 
 async def _to_docs() -> RedirectResponse:
     """Where a browser lands that opens the address which ``everlearn up`` prints."""
     return RedirectResponse("/docs")
+
+
+def _doorkeeper(
+    authenticator: Authenticator,
+    access: AccessStore | None,
+    signer: Signer | None,
+    hasher: Hasher | None,
+    now: Callable[[], float],
+    rates: Rates | None,
+) -> Doorkeeper:
+    from everlearn.access.secrets import new_secret
+    from everlearn.adapters.memory_access import MemoryAccess
+    from everlearn.adapters.passwords import Argon2
+    from everlearn.adapters.tokens import Hs256
+
+    return make_doorkeeper(
+        authenticator,
+        access or MemoryAccess(),
+        hasher or Argon2(),
+        signer or Hs256([new_secret()]),
+        now,
+        rates or Rates(),
+    )
 
 
 def _door(parts: Parts, receipts: Receipts | None, threshold: float, poll: float) -> Door:

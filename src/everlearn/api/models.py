@@ -10,6 +10,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
+from everlearn.access.words import Scope
+from everlearn.api.auth import Caller
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
 from everlearn.api.openapi import CHANGES_SCHEMA, SPEC_SCHEMA
 from everlearn.api.pagination import Listing, PageWanted, listing
@@ -19,6 +21,7 @@ from everlearn.api.standing import standing
 from everlearn.api.times import IsoTime, iso
 from everlearn.errors import Fault, SpecError
 from everlearn.spec import ModelSpec, parse_spec
+from everlearn.types import Page
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=IdempotentRoute)
 
@@ -138,9 +141,11 @@ def create(door: Door, spec: Mapping[str, Any]) -> ModelSpec:
 
 
 @router.get("", response_model=Listing[ModelAnswer])
-def list_models(door: TheDoor, page: PageWanted) -> dict[str, Any]:
-    """The models, in order of their names."""
-    return listing(door.parts.models.list(page.cursor, page.limit), lambda spec: shape(door, spec))
+def list_models(door: TheDoor, page: PageWanted, caller: Caller) -> dict[str, Any]:
+    """The models that the caller may read, in order of their names."""
+    found = door.parts.models.list(page.cursor, page.limit)
+    seen = [spec for spec in found.items if caller.allows(Scope.READ, spec.name)]
+    return listing(Page(seen, found.next), lambda spec: shape(door, spec))
 
 
 @router.get("/{model}", response_model=ModelAnswer, responses=documented(404))

@@ -23,6 +23,7 @@ TAGS = [
     {"name": "decisions", "description": "What the loop decided, why, and on what evidence."},
     {"name": "jobs", "description": "Background work."},
     {"name": "commands", "description": "What an operator may ask of the loop."},
+    {"name": "access", "description": "Logins, users, keys, and who did what."},
     {"name": "shortcuts", "description": "The first names, on the model called default."},
     {"name": "health", "description": "For orchestrators and Prometheus."},
 ]

@@ -16,6 +16,7 @@ import uvicorn
 
 from everlearn.api.app import create_app
 from everlearn.api.auth import ApiKey
+from everlearn.api.throttle import Rates
 from everlearn.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def server(installation: Installation) -> uvicorn.Server:
         installation,
         authenticator=ApiKey(installation.api_key),
         receipts=installation.store.receipts,
+        access=installation.access,
+        signer=installation.signer,
+        rates=Rates(per_key=settings.rate_limit),
         threshold=settings.threshold,
         max_body=settings.max_body_mb * 2**20,
         warm=True,

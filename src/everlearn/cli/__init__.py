@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from everlearn import __version__
-from everlearn.cli import data, doctor, learners, models, replay, serve, show, steer, what_if, why
+from everlearn.cli import (
+    data,
+    doctor,
+    keys,
+    learners,
+    models,
+    replay,
+    serve,
+    show,
+    steer,
+    users,
+    what_if,
+    why,
+)
 from everlearn.errors import EverlearnError
 
 FAULTS_SHOWN = 20
@@ -58,6 +71,9 @@ app.command()(steer.rollback)
 app.command()(steer.freeze)
 app.command()(steer.unfreeze)
 app.command()(steer.retrain)
+app.add_typer(keys.app, name="keys")
+app.add_typer(users.app, name="users")
+app.command()(keys.audit)
 app.command()(doctor.doctor)
 app.command()(learners.learners)
 app.command()(show.settings)

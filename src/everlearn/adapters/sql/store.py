@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from everlearn.adapters.sql.access import SqlAccess
 from everlearn.adapters.sql.database import Database
 from everlearn.adapters.sql.dialects import Synchronous
 from everlearn.adapters.sql.jobs import SqlJobs
@@ -33,6 +34,7 @@ class SqlStore:
         self.jobs = SqlJobs(self._database)
         self.outbox = SqlOutbox(self._database)
         self.receipts = SqlReceipts(self._database)
+        self.access = SqlAccess(self._database)
 
     def migrate(self) -> None:
         """Bring the schema to its newest state; harmless when it is, or when another process does."""
