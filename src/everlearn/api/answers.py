@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 
 from everlearn.adapters.batches import PredictionBatch
 from everlearn.adapters.rules import same_features
@@ -16,7 +17,10 @@ from everlearn.api.parts import Door
 from everlearn.api.runtime import Served
 from everlearn.errors import ConflictError, Fault
 from everlearn.predictor import Predictor, class_key
-from everlearn.types import FloatArray, Output, Prediction, Row, Scalar, Status
+from everlearn.types import FloatArray, Output, Prediction, Receipt, Row, Scalar, Status
+
+FEW = 64
+"""Rows that are answered at once; more go to a thread, so that they hold up no other request."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -106,19 +110,26 @@ class Recorder:
 
         Raises ConflictError, with nothing of these rows recorded, for an id known with other features.
         """
+        found = self._answer(rows, ids)
+        if not self.fresh:
+            self._check(rows, ids, start)
+        receipts = self.door.parts.log.append(self.served.spec.name, self._batch(found, rows, times))
+        return _settled(found, receipts, start)
+
+    async def record_few(self, rows: Sequence[Row], ids: list[str]) -> Answers:
+        """The same for the rows of one short request, which shares its commit with others."""
+        found = (
+            await run_in_threadpool(self._answer, rows, ids) if len(rows) > FEW else self._answer(rows, ids)
+        )
+        batch = self._batch(found, rows, [self.door.parts.clock.now()] * len(rows))
+        receipts = await self.door.writer.append(self.served.spec.name, list(batch), whole=not self.fresh)
+        return _settled(found, receipts, 0)
+
+    def _answer(self, rows: Sequence[Row], ids: list[str]) -> Answers:
         began = time.perf_counter()
         found = answered(self.served, rows)
         self.door.instruments.predicted(len(rows), time.perf_counter() - began)
         found.ids = ids
-        name, log = self.served.spec.name, self.door.parts.log
-        if not self.fresh:
-            self._check(rows, ids, start)
-        batch = self._batch(found, rows, times)
-        for i, receipt in enumerate(log.append(name, batch)):
-            if receipt.status is Status.CONFLICT:
-                raise clash([(start + i, ids[i])], start)
-            if isinstance(receipt.event, Prediction):
-                _repeat(found, i, receipt.event)
         return found
 
     def _batch(self, found: Answers, rows: Sequence[Row], times: Sequence[float]) -> PredictionBatch:
@@ -141,6 +152,16 @@ class Recorder:
                 clashes.append((start + i, key))
         if clashes:
             raise clash(clashes, start)
+
+
+def _settled(found: Answers, receipts: Sequence[Receipt], start: int) -> Answers:
+    """The answers as they stand in the log."""
+    for i, receipt in enumerate(receipts):
+        if receipt.status is Status.CONFLICT:
+            raise clash([(start + i, found.ids[i])], start)
+        if isinstance(receipt.event, Prediction):
+            _repeat(found, i, receipt.event)
+    return found
 
 
 def clash(found: Sequence[tuple[int, str]], recorded: int) -> ConflictError:

@@ -24,6 +24,8 @@ TAGS = [
     {"name": "jobs", "description": "Background work."},
     {"name": "commands", "description": "What an operator may ask of the loop."},
     {"name": "access", "description": "Logins, users, keys, and who did what."},
+    {"name": "open inference", "description": "The Open Inference Protocol (V2)."},
+    {"name": "mlflow", "description": "MLflow's scoring protocol, on the model called default."},
     {"name": "shortcuts", "description": "The first names, on the model called default."},
     {"name": "health", "description": "For orchestrators and Prometheus."},
 ]

@@ -28,6 +28,7 @@ _OPERATE = Need(Scope.OPERATE)
 _ADMIN = Need(Scope.ADMIN, On.ALL)
 _DEFAULT = "default"
 _ONE = "/v1/models/{model}"
+_TWO = "/v2/models/{model}"
 
 NEEDS: Final[Mapping[str, Need]] = {
     # open to all
@@ -72,6 +73,19 @@ NEEDS: Final[Mapping[str, Need]] = {
     "POST /generate": Need(Scope.OPERATE, _DEFAULT),
     "POST /predict": Need(Scope.PREDICT, _DEFAULT),
     "POST /retrain": Need(Scope.OPERATE, _DEFAULT),
+    # the protocols of other servers
+    "GET /v2": _SELF,
+    "GET /v2/health/live": _SELF,
+    "GET /v2/health/ready": _SELF,
+    f"GET {_TWO}": _PREDICT,
+    f"GET {_TWO}/ready": _PREDICT,
+    f"POST {_TWO}/infer": _PREDICT,
+    f"GET {_TWO}/versions/{{version}}": _PREDICT,
+    f"GET {_TWO}/versions/{{version}}/ready": _PREDICT,
+    f"POST {_TWO}/versions/{{version}}/infer": _PREDICT,
+    "GET /ping": _SELF,
+    "GET /version": _SELF,
+    "POST /invocations": Need(Scope.PREDICT, _DEFAULT),
     # the installation
     "GET /metrics": Need(Scope.READ, On.ALL),
     "GET /v1/keys": _ADMIN,
