@@ -63,6 +63,7 @@ def test_when_it_was_used_is_noted_once_a_minute(house: Any) -> None:
     for seconds, noted in ((0, 0), (30, 0), (31, 61), (10, 61)):
         house.clock.advance(seconds)
         house.keys.authenticate(key)
+        house.keys.settle()
         assert house.store.keys.find(record.id).used_at == start + noted
 
 

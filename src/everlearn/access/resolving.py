@@ -19,6 +19,7 @@ class KeyRing:
     def __init__(self, store: AccessStore, now: Callable[[], float]) -> None:
         self._keys = store.keys
         self._now = now
+        self._due: dict[str, float] = {}
 
     def authenticate(self, token: str) -> Principal | None:
         """The holder of a key that is neither unknown, wrong, revoked nor expired."""
@@ -31,8 +32,13 @@ class KeyRing:
         if record is None or not keys.proves(secret, record) or record.state(now) != "active":
             return None
         if record.used_at is None or not 0 <= now - record.used_at < USED_EVERY:
-            self._keys.used(key_id, now)
+            self._due[key_id] = now
         return record.principal()
+
+    def settle(self) -> None:
+        """Write down when keys were last used. Slow: for after the answer, never before it."""
+        while self._due:
+            self._keys.used(*self._due.popitem())
 
 
 class AccessTokens:

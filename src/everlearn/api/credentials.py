@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from starlette.concurrency import run_in_threadpool
 
@@ -50,19 +50,24 @@ class Credentials:
 
     Tokens are looked up by a keyed hash whose key is made anew in each process, so how long a look-up
     takes tells nothing about any token. In the second half of its time an entry is renewed in the
-    background: no request waits for it.
+    background: no request waits for it. Nor does one for ``settle``, which is called after each check.
     """
 
     def __init__(
-        self, authenticator: Authenticator, now: Callable[[], float], fresh: float = FRESH_SECONDS
+        self,
+        authenticator: Authenticator,
+        now: Callable[[], float],
+        settle: Callable[[], None] = lambda: None,
+        fresh: float = FRESH_SECONDS,
     ) -> None:
         self._authenticator = authenticator
         self._now = now
+        self._settle = settle
         self._fresh = fresh
         self._salt = secrets.token_bytes(32)
         self._known: dict[bytes, _Known] = {}
         self._turn = 0
-        self._renewals: set[asyncio.Task[Principal | None]] = set()
+        self._behind: set[asyncio.Task[Any]] = set()
 
     def fresh(self, token: str) -> Principal | None:
         """The principal of a token that was checked within the last second, at no cost."""
@@ -75,7 +80,7 @@ class Credentials:
             return None
         if age * 2 > self._fresh and not known.renewing:
             known.renewing = True
-            self._renew(token)
+            self._later(self.check(token))
         return known.principal
 
     def knows(self, token: str) -> bool:
@@ -95,6 +100,7 @@ class Credentials:
             if len(self._known) >= _MOST:
                 self._known.clear()
             self._known[index] = _Known(principal, checked)
+            self._later(run_in_threadpool(self._settle))
         return principal
 
     def forget(self) -> None:
@@ -108,12 +114,12 @@ class Credentials:
     def _over(self, principal: Principal, now: float) -> bool:
         return principal.expires is not None and principal.expires <= now
 
-    def _renew(self, token: str) -> None:
-        task = asyncio.get_running_loop().create_task(self.check(token))
-        self._renewals.add(task)
-        task.add_done_callback(self._renewed)
+    def _later(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._behind.add(task)
+        task.add_done_callback(self._done)
 
-    def _renewed(self, task: asyncio.Task[Principal | None]) -> None:
-        self._renewals.discard(task)
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._behind.discard(task)
         if not task.cancelled():
             task.exception()  # a store that is down is told by the next request that must wait for it

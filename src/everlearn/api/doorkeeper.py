@@ -49,11 +49,12 @@ def make_doorkeeper(
     rates: Rates,
 ) -> Doorkeeper:
     """A doorkeeper that knows the authenticator's callers, and the keys and users of a store."""
-    everyone = OneOf(authenticator, KeyRing(store, now), AccessTokens(store, signer, now))
+    ring = KeyRing(store, now)
+    everyone = OneOf(authenticator, ring, AccessTokens(store, signer, now))
     return Doorkeeper(
         store=store,
         accounts=Accounts(store, hasher, signer, now),
-        credentials=Credentials(everyone, now),
+        credentials=Credentials(everyone, now, ring.settle),
         throttle=Throttle(rates),
         now=now,
         notes=Buckets(_NOTES_PER_SECOND, _NOTES_AT_ONCE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -14,23 +15,37 @@ from everlearn.access.names import fault
 from everlearn.api.problems import invalid
 
 MOST: Final = 16_384
+PATIENCE: Final = 10.0
+"""Seconds that such a body may take: whoever sends it is not known yet."""
 FORM: Final = "application/x-www-form-urlencoded"
 B = TypeVar("B", bound=BaseModel)
 
 
 async def read_small(request: Request, shape: type[B]) -> B:
-    """The body as this shape, from JSON or a form. Raises InvalidError, or 413 when it is over 16 KiB."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST:
-            raise HTTPException(413, f"The body is over {MOST} bytes: nothing here needs as much")
+    """The body as this shape, from JSON or a form.
+
+    Raises InvalidError, or HTTPException: 413 when it is over 16 KiB, 408 when it takes too long.
+    """
+    body = await _received(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        return shape.model_validate(_form(bytes(body)) if kind == FORM else _json(bytes(body)))
+        return shape.model_validate(_form(body) if kind == FORM else _json(body))
     except ValidationError as error:
         found = [{**item, "loc": ("body", *item["loc"])} for item in error.errors(include_input=False)]
         raise invalid(found) from None
+
+
+async def _received(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST:
+                    raise HTTPException(413, f"The body is over {MOST} bytes: nothing here needs as much")
+    except TimeoutError:
+        raise HTTPException(408, f"The body did not come within {PATIENCE:.0f} seconds") from None
+    return bytes(body)
 
 
 def _form(body: bytes) -> dict[str, str]:
