@@ -82,13 +82,14 @@ def _faults_of(name: str, event: NewEvent) -> list[Fault]:
     if event.key is None:
         if event.kind in (EventKind.PREDICTION, EventKind.LABEL):
             faults.append(Fault(f"{name}.key", f"a {event.kind} needs the prediction's id"))
-    elif not _is_storable(event.key):
+    elif not is_storable(event.key):
         message = f"must be 1 to {MAX_KEY} characters of valid Unicode without NUL"
         faults.append(Fault(f"{name}.key", message))
     return faults
 
 
-def _is_storable(key: str) -> bool:
+def is_storable(key: str) -> bool:
+    """Whether an id or idempotency key can be stored by every store."""
     if not 0 < len(key) <= MAX_KEY or "\0" in key:
         return False
     return key.isascii() or not any("\ud800" <= c <= "\udfff" for c in key)

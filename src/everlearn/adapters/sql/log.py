@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, select
 
-from everlearn.adapters.rules import check_events
+from everlearn.adapters.sql import appending_batches
 from everlearn.adapters.sql.appending import Appender, chunks
 from everlearn.adapters.sql.codec import (
     EXAMPLE,
@@ -110,10 +110,10 @@ class SqlLog:
 
     def append(self, model: str, events: Sequence[NewEvent], *, flush: bool = False) -> list[Receipt]:
         """See the port."""
-        check_events(events)
+        appending_batches.check(events)
         if self._database.appends_directly:
             with self._database.append(flush=flush) as driver:
-                return Appender(driver, driver.model(model)).append(events)
+                return appending_batches.append(driver, driver.model(model), events)
         with self._database.write() as connection:
             return append_locked(connection, locked_model_row(connection, model), events)
 
