@@ -102,6 +102,9 @@ _SQLITE_KEY = "SELECT seq, kind, key, row, value FROM events WHERE model_id = ? 
 _SQLITE_ONE = f"SELECT {_NAMES} FROM events WHERE model_id = ? AND seq = ?"  # noqa: S608 - our own columns
 _MARKS = ", ".join("?" * (len(EventRow._fields) + 1))
 _SQLITE_INSERT = f"INSERT INTO events (model_id, {_NAMES}) VALUES ({_MARKS})"  # noqa: S608
+MANY = 100
+"""Rows that one statement adds where there are as many: a third of the time of a statement each."""
+_SQLITE_INSERT_MANY = _SQLITE_INSERT + f", ({_MARKS})" * (MANY - 1)
 _SQLITE_COUNT = f"UPDATE models SET {', '.join(f'{name} = ?' for name in COUNTS)} WHERE id = ?"  # noqa: S608
 
 
@@ -132,7 +135,12 @@ class ThroughDriver:
         """See the protocol."""
         own = (model,)
         with as_sqlalchemy(_SQLITE_INSERT):
-            self._driver.executemany(_SQLITE_INSERT, [own + row for row in rows]).close()
+            whole = len(rows) // MANY * MANY
+            for start in range(0, whole, MANY):
+                flat = [cell for row in rows[start : start + MANY] for cell in (model, *row)]
+                self._driver.execute(_SQLITE_INSERT_MANY, flat).close()
+            if rows := rows[whole:]:
+                self._driver.executemany(_SQLITE_INSERT, [own + row for row in rows]).close()
 
     def count(self, model: int, counts: Sequence[float]) -> None:
         """See the protocol."""
