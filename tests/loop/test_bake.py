@@ -107,3 +107,16 @@ def test_rollbacks_in_a_row_freeze_unless_a_promotion_held_between() -> None:
     storm.streak = 0
     assert not b.record(storm, 9000, SPEC)
     assert b.record(Storm(), 5, RollbackSpec(freeze_after=1))
+
+
+def test_a_version_that_was_proven_better_in_service_has_held_for_good() -> None:
+    never, once = bake((1500, 0.05, 0.05)), bake((900, 0.02, 0.1))
+    assert not b.hold(never, SPEC)
+    assert b.hold(once, SPEC)
+    b.take(once, columns(np.random.default_rng(2), 900, 0.3, 0.02))
+    assert b.hold(once, SPEC)
+    assert msgspec.json.decode(msgspec.json.encode(once), type=Bake).held
+
+
+def test_a_bake_knows_about_when_the_old_version_began_to_be_better() -> None:
+    assert 600 <= b.turned(bake((1000, 0.02, 0.1), (700, 0.15, 0.02))) <= 900

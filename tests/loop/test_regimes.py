@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.loop.regimes import LEAST_ROWS, Regimes
+from everlearn.loop.state import load
 from everlearn.spec import RegimeSpec
+from everlearn.types import EventKind, NewEvent
 
 ALL = RegimeSpec(anchor_every=1, anchors=50)
 
@@ -179,3 +182,19 @@ def test_corrections_and_deletions_reach_every_regime() -> None:
     assert memory.regimes[0].reservoir.entries[3].truth == "b"
     assert memory.forget({f"p{row}"}) == 1
     assert not memory.correct(row, "c")
+
+
+def test_a_corrected_label_corrects_what_is_remembered_of_its_row(make_world: Any) -> None:
+    world = make_world(regimes={"anchor_every": 1})
+    world.predict([world.row() for _ in range(20)])
+    world.label(world.asked)
+    world.predict([world.row() for _ in range(10)])
+    world.settle()
+    body = {"value": "other", "correction": True}
+    world.store.log.append("toy", [NewEvent(EventKind.LABEL, 2000.0, "p4", body)])
+    world.settle()
+    state = load(world.store.ledger.checkpoint("toy").state)
+    anchors = {anchor.id: anchor.truth for anchor in state.regimes.current.reservoir.entries}
+    recent = {row.id: row.truth for row in state.recent}
+    assert anchors["p4"] == recent["p4"] == "other"
+    assert [name for name, truth in anchors.items() if truth == "other"] == ["p4"]

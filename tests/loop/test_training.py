@@ -94,3 +94,33 @@ def test_rows_that_may_become_anchors_are_not_learned(counted: Any) -> None:
     assert kept > 10
     trained = train(spec, plan_of(), examples_of(200), None)
     assert sum(counted()) == trained.rows == 200 - kept
+
+
+def turning(rows: int, turn: int, fades: bool = True) -> list[Example]:
+    """Examples whose two classes change places from row ``turn`` on, if it is not the change that fades."""
+    return [
+        Example(
+            i, i + 1, i, float(i), {"a": float(i % 7)}, "yes" if (i % 7 > 3) ^ (fades and i >= turn) else "no"
+        )
+        for i in range(1, rows + 1)
+    ]
+
+
+class TestAfterAChange:
+    """What is known to have changed is learned from what came since, if that serves it better."""
+
+    PLAN = plan_of(holdout=0, since=401)
+
+    def test_a_window_learns_from_the_new_concept_alone(self) -> None:
+        trained = train(spec_of("window"), self.PLAN, turning(500, 401), None)
+        assert (trained.rows, trained.learned_from, trained.learned_through) == (100, 401, 500)
+        answers = trained.predictor.predict([{"a": float(a)} for a in range(7)])
+        assert [answer.value for answer in answers] == ["yes"] * 4 + ["no"] * 3
+
+    def test_a_false_alarm_costs_no_examples(self) -> None:
+        trained = train(spec_of("window"), self.PLAN, turning(500, 401, fades=False), None)
+        assert (trained.rows, trained.learned_from) == (500, 1)
+
+    def test_few_rows_since_then_are_too_few_to_tell(self) -> None:
+        trained = train(spec_of("window"), plan_of(holdout=0, since=450), turning(500, 450), None)
+        assert trained.rows == 500

@@ -35,7 +35,8 @@ EXTENSION = 2
 class Bake(msgspec.Struct):
     """A version under watch. ``evidence`` counts for ``old`` against what was served since ``opened``.
 
-    ``marks`` are copies of it at the restarts.
+    ``marks`` are copies of it at the restarts. ``held``: what was served has been proven better than ``old``
+    since, at the same alpha. If it turns worse later, the world has changed and not the version.
     """
 
     old: int
@@ -45,6 +46,7 @@ class Bake(msgspec.Struct):
     binary: bool = True
     evidence: Evidence = msgspec.field(default_factory=Evidence)
     marks: list[Evidence] = []
+    held: bool = False
 
     @property
     def rows(self) -> int:
@@ -79,6 +81,12 @@ def take(bake: Bake, pairs: Sequence[Pair] | Columns) -> None:
         start = stop
 
 
+def hold(bake: Bake, spec: RollbackSpec) -> bool:
+    """Whether what was served has ever been proven better than the old version: to be asked at every look."""
+    bake.held = bake.held or ev.log_worse(bake.evidence) >= -math.log(spec.alpha)
+    return bake.held
+
+
 def _restart(bake: Bake, index: int) -> int | None:
     """The row of the bake at which a restart begins; ``None`` after the last."""
     return bake.length * index // RESTARTS if index < RESTARTS else None
@@ -91,6 +99,12 @@ def _restarted(bake: Bake) -> FloatArray:
         return ev.log_mcnemar([s.wins for s in since], [s.losses for s in since], PRIOR)
     gains = np.array([(s.gain.rows, s.gain.total, s.gain.spread) for s in since]).reshape(-1, 3)
     return ev.log_bernstein(gains[:, 0], gains[:, 1], gains[:, 2])
+
+
+def turned(bake: Bake) -> int:
+    """How many rows ago the old version began to be better, going by the restart that says so the most."""
+    logs = _restarted(bake)
+    return bake.rows - bake.marks[int(logs.argmax())].rows if len(logs) else 0
 
 
 def _mean(logs: FloatArray) -> float:

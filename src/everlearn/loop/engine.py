@@ -173,6 +173,7 @@ class Engine:
         joined = label if label.prediction is prediction else replace(label, prediction=prediction)
         if label.correction and label.prediction is not None:
             state.corrected += 1
+            remembering.correct(self, joined)
             if prediction.row in self._waiting:
                 self._waiting.add(joined)
             return
@@ -339,7 +340,7 @@ class Engine:
             ece=None if error is None else error[0],
             ece_noise=None if error is None else error[1],
             archived=len(judging.archived_versions(state)),
-            reuse_tried=state.archived_tried or state.archived is not None,
+            reuse_tried=state.archived_tried,
             recalibrate_tried=state.recalibrate_tried or self.streaming or state.warned,
             unlabelled=state.unlabelled,
             row=state.rows,
@@ -395,6 +396,7 @@ class Engine:
             "matured_at": state.watermark.at if self._by_time else None,
             "learned_through": champion.learned_through,
             "learned_upto": champion.learned_upto,
+            "since": remembering.since(state),
             "seconds_left": self._within,
         }
         job = f"{self.spec.name}-{state.decisions + 1}"

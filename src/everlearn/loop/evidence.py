@@ -36,6 +36,9 @@ a few thousand labels can; the second finds great differences within a dozen dis
 valid. The truncation makes it evidence for *better* only, at half the price.
 """
 
+GREAT = ((0.1, 220.0, 180.0), (0.3, 12.0, 8.0), (0.6, 5.0, 1.5))
+"""For versions of which one is made for another world: a great difference is found in half as many rows."""
+
 FRACTIONS: FloatArray = np.geomspace(0.06, 0.96, 9)
 """Stakes of the bets and tilts λ of the Bernstein mixture, in units of 1 / (width of the range)."""
 
@@ -93,7 +96,8 @@ class Moments(msgspec.Struct):
 class Evidence(msgspec.Struct):
     """Losses of two versions on the same rows. ``wins``: rows on which the new one loses less.
 
-    ``binary`` losses are 0 or 1, and their counts say everything: no deviations are kept.
+    ``binary`` losses are 0 or 1, and their counts say everything: no deviations are kept. ``great``: a great
+    difference is expected (:data:`GREAT`).
     """
 
     binary: bool = True
@@ -102,6 +106,7 @@ class Evidence(msgspec.Struct):
     gain: Moments = msgspec.field(default_factory=Moments)
     old: Moments = msgspec.field(default_factory=Moments)
     new: Moments = msgspec.field(default_factory=Moments)
+    great: bool = False
 
     @property
     def rows(self) -> int:
@@ -119,7 +124,7 @@ class Evidence(msgspec.Struct):
     def since(self, mark: Evidence) -> Evidence:
         """What came after an earlier copy."""
         moments = (getattr(self, name).since(getattr(mark, name)) for name in ("gain", "old", "new"))
-        return Evidence(self.binary, self.wins - mark.wins, self.losses - mark.losses, *moments)
+        return Evidence(self.binary, self.wins - mark.wins, self.losses - mark.losses, *moments, self.great)
 
     def copy(self) -> Evidence:
         """A copy that later rows do not change."""
@@ -128,7 +133,7 @@ class Evidence(msgspec.Struct):
     def swapped(self) -> Evidence:
         """The same rows with the roles exchanged."""
         gain = Moments(self.gain.rows, -self.gain.total, self.gain.spread)
-        return Evidence(self.binary, self.losses, self.wins, gain, self.new, self.old)
+        return Evidence(self.binary, self.losses, self.wins, gain, self.new, self.old, self.great)
 
 
 def pooled(parts: Sequence[Evidence], binary: bool) -> Evidence:
@@ -214,7 +219,7 @@ def log_both(evidence: Evidence, null: float = 0.0) -> tuple[float, float]:
         totals, nulls = np.array((gain.total, -gain.total)), np.array((null, -null))
         logs = log_bernstein(gain.rows, totals, gain.spread, nulls)
     elif null == 0.0:
-        logs = log_mcnemar((wins, losses), (losses, wins))
+        logs = log_mcnemar((wins, losses), (losses, wins), GREAT if evidence.great else PRIOR)
     else:
         ties = gain.rows - wins - losses
         logs = log_bets((wins, losses), (losses, wins), ties, (null, -null))

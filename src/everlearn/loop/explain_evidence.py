@@ -278,8 +278,8 @@ def _group_missing(bar: Facts) -> str:
 # -- the other way -------------------------------------------------------------------------------------
 
 
-def _log_e(wins: int, losses: int) -> float:
-    return ev.log_better(ev.Evidence(True, wins, losses))
+def _log_e(facts: Facts, wins: int, losses: int) -> float:
+    return ev.log_better(ev.Evidence(True, wins, losses, great=facts.flag("reused") is True))
 
 
 def _counts(facts: Facts) -> tuple[int, int, float] | None:
@@ -290,20 +290,20 @@ def _counts(facts: Facts) -> tuple[int, int, float] | None:
         return None
     if wins < 0 or losses < 0 or wins % 1 or losses % 1:
         return None
-    same = abs(_log_e(int(wins), int(losses)) - math.log(found)) < SAME
+    same = abs(_log_e(facts, int(wins), int(losses)) - math.log(found)) < SAME
     return (int(wins), int(losses), math.log(limit)) if same and limit > 0 else None
 
 
 def flips(facts: Facts) -> int | None:
     """How many rows would have had to be won by the other side for the proof to fail; ``None``: not known."""
     counts = _counts(facts)
-    if counts is None or _log_e(counts[0], counts[1]) < counts[2]:
+    if counts is None or _log_e(facts, counts[0], counts[1]) < counts[2]:
         return None
     wins, losses, limit = counts
     low, high = 0, wins
     while low < high:
         middle = (low + high) // 2
-        if _log_e(wins - middle, losses + middle) < limit:
+        if _log_e(facts, wins - middle, losses + middle) < limit:
             high = middle
         else:
             low = middle + 1
@@ -317,11 +317,11 @@ def rows_to_proof(facts: Facts) -> int | None:
         return None
     wins, losses, limit = counts
     low, high = 1.0, float(FARTHEST)
-    if _log_e(int(wins * high), int(losses * high)) < limit:
+    if _log_e(facts, int(wins * high), int(losses * high)) < limit:
         return None
     while high - low > 0.01 * low:
         middle = (low + high) / 2
-        if _log_e(int(wins * middle), int(losses * middle)) < limit:
+        if _log_e(facts, int(wins * middle), int(losses * middle)) < limit:
             low = middle
         else:
             high = middle

@@ -5,7 +5,7 @@ The tests need features, so a job makes them (:func:`tested`); the fold judges b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,13 +13,13 @@ import numpy as np
 from everlearn.features.encoder import Encoder
 from everlearn.loop import changepoint, gate
 from everlearn.loop.recurrence import FEWEST, Memory, kind_of_change, recognise
-from everlearn.loop.regimes import Regime
+from everlearn.loop.regimes import LEAST_ROWS, Regime
 from everlearn.loop.scores import loss
 from everlearn.loop.shadow import Answers
 from everlearn.loop.state import LoopState, Recent
 from everlearn.loop.steering import Steered
 from everlearn.loop.transfer import constant_accuracy
-from everlearn.spec import ModelSpec
+from everlearn.spec import ModelSpec, RegimeSpec
 from everlearn.types import DecisionKind, FloatArray, JobSpec, Label, Outcome, Row
 
 RECENT = 200
@@ -36,29 +36,60 @@ class Rememberer(Steered, Protocol):
     def try_archived(self, reason: str) -> None: ...  # noqa: D102
 
 
-def note(engine: Rememberer, label: Label) -> None:
-    """Take in a matured row."""
-    state, asked = engine.state, label.prediction
-    if asked is None or label.value is None or not engine.spec.regimes.anchor_every:
+def note(state: LoopState, spec: RegimeSpec, labels: Iterable[Label]) -> None:
+    """Take in matured rows, where regimes are remembered."""
+    recent, take = state.recent, state.regimes.take
+    for label in labels:
+        asked, truth = label.prediction, label.value
+        if asked is None or truth is None:
+            continue
+        take(asked.row, asked.id, truth, asked.at, spec)
+        recent.append(Recent(asked.row, asked.seq, asked.id, truth))
+        if len(recent) >= 2 * RECENT:
+            del recent[:-RECENT]
+
+
+def correct(engine: Rememberer, label: Label) -> None:
+    """A label was wrong: so is what is remembered of its row. A matured score stays as it was counted."""
+    state, asked, truth = engine.state, label.prediction, label.value
+    if asked is None or truth is None:
         return
-    state.regimes.take(asked.row, asked.id, label.value, asked.at, engine.spec.regimes)
-    state.recent.append(Recent(asked.row, asked.seq, asked.id, label.value))
-    if len(state.recent) >= 2 * RECENT:
-        del state.recent[:-RECENT]
+    state.regimes.correct(asked.row, truth)
+    for recent in state.recent:
+        if recent.row == asked.row:
+            recent.truth = truth
 
 
 def cut(engine: Rememberer, reason: str) -> None:
     """The champion's loss has risen: a new regime begins where that is most likely to have begun."""
-    state, spec = engine.state, engine.spec.regimes
-    current = state.regimes.current
-    if not spec.anchor_every or current is None:
+    state, current = engine.state, engine.state.regimes.current
+    if not engine.spec.regimes.anchor_every or current is None:
         return
     since = current.stretches[-1][0]
     rows = [s for s in state.window if s.version == state.champion and s.row >= since]
     place = changepoint.rise(np.array([loss(s, engine.spec.task) for s in rows], dtype=np.float64))
-    if place is None:
-        return
-    began, before = rows[place].row, state.regimes.opened
+    if place is not None:
+        _cut_at(engine, rows[place].row, reason)
+
+
+def since(state: LoopState) -> int:
+    """The row at which the champion's concept changed, going by a warning of drift; 0: it has not."""
+    current = state.regimes.current
+    return 0 if current is None or state.drift.changed is None else current.stretches[-1][0]
+
+
+def turned(engine: Rememberer, row: int, reason: str) -> None:
+    """Another version has been proven better since a row: its concept has come back, and this one is over.
+
+    Nothing follows if the current stretch began about there anyway.
+    """
+    current = engine.state.regimes.current
+    if current is not None and row - current.stretches[-1][0] >= LEAST_ROWS:
+        _cut_at(engine, row, reason)
+
+
+def _cut_at(engine: Rememberer, began: int, reason: str) -> None:
+    state, spec, before = engine.state, engine.spec.regimes, engine.state.regimes.opened
     regime = state.regimes.cut(began, reason, spec)
     if regime is None or state.regimes.opened == before:
         return

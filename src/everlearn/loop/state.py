@@ -66,12 +66,27 @@ class Candidate(msgspec.Struct):
     by_brier: bool = False
 
 
-class Archived(msgspec.Struct):
-    """Archived versions that are scored beside the champion on rows matured later: one trial each."""
+class Begun(msgspec.Struct):
+    """A trial of an archived version, on rows that matured after the first ``after`` (the last: ``row``)."""
 
-    trials: list[Trial]
+    trial: Trial
     after: int
-    reason: str = ""
+    row: int
+
+
+class Archived(msgspec.Struct):
+    """Archived versions that are scored beside the champion, with the trials of them that go on.
+
+    ``starts`` and ``warned`` count how often trials were begun, by the way and at a warning. ``newest`` and
+    ``until`` count matured rows: when trials were begun last, and until when versions are tried that no
+    regime remembers.
+    """
+
+    begun: list[Begun] = []
+    starts: int = 0
+    warned: int = 0
+    newest: int = 0
+    until: int = 0
 
 
 class Recent(msgspec.Struct, array_like=True):

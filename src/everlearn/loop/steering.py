@@ -1,13 +1,14 @@
-"""What every part of the loop may ask of the engine: its state, its spec, and a decision."""
+"""What the parts of the loop may ask of the engine: its state, its spec, a decision, and what follows it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from everlearn.loop.shadow import ShadowRow
 from everlearn.loop.state import LoopState
 from everlearn.spec import ModelSpec
-from everlearn.types import Decision, DecisionKind
+from everlearn.types import Decision, DecisionKind, JobSpec
 
 
 class Steered(Protocol):
@@ -28,3 +29,16 @@ class Steered(Protocol):
     ) -> Decision:
         """Write a decision."""
         ...
+
+
+class Judge(Steered, Protocol):
+    """The part of the engine that judging steers."""
+
+    def refuse(self, version: int, reason: str, evidence: Mapping[str, Any]) -> None: ...  # noqa: D102
+    def promote(  # noqa: D102
+        self, kind: DecisionKind, version: int, reason: str, evidence: Mapping[str, Any]
+    ) -> None: ...
+    def ask_shadow(self, rows: Sequence[ShadowRow], versions: Sequence[int]) -> str: ...  # noqa: D102
+    def look_again(self) -> None: ...  # noqa: D102
+    def ask(self, job: JobSpec) -> None: ...  # noqa: D102
+    def try_archived(self, reason: str) -> None: ...  # noqa: D102

@@ -33,6 +33,9 @@ FEWEST_MATURE = 20
 RECALIBRATION_ROWS = 1000
 """The newest rows that a recalibration is fitted to."""
 
+SINCE_CHANGE = 60
+"""Examples from after a change of concept that are enough to ask whether to learn from them alone."""
+
 MOST_EXAMPLES = 200_000
 """What a learner that wants everything gets at most, the newest."""
 
@@ -160,6 +163,7 @@ def _learn_window(
     wants = candidate.learner.wants or MOST_EXAMPLES
     window = learnable(examples[:end], spec)[-wants:]
     _need(window)
+    window = _since_change(window, spec, plan.get("since", 0))
     progress(0.1)
     candidate.learn([e.features for e in window], [e.target for e in window])
     progress(0.7)
@@ -175,6 +179,24 @@ def _learn_window(
         plan["upto"],
         len(window),
     )
+
+
+def _since_change(window: list[Example], spec: ModelSpec, since: int) -> list[Example]:
+    """Those from row ``since`` on, where the concept is thought to have changed (0: it has not), if what can
+    be learned from their older two thirds predicts the newest third better than with all before it."""
+    fresh = [e for e in window if e.row >= since] if since else []
+    if not SINCE_CHANGE <= len(fresh) < len(window):
+        return window
+    newest = fresh[-(len(fresh) // 3) :]
+    rows, truths = [e.features for e in newest], [e.target for e in newest]
+    costs = []
+    for side in (fresh, window):
+        learned = Predictor.new(spec)
+        known = side[: len(side) - len(newest)]
+        learned.learn([e.features for e in known], [e.target for e in known])
+        answers = learned.predict(rows)
+        costs.append(math.fsum(gate.mark(t, o, spec).raw for t, o in zip(truths, answers, strict=True)))
+    return fresh if costs[0] < costs[1] else window
 
 
 def _learn_rest(trained: Trained, judged: Sequence[Example], examples: Sequence[Example]) -> Trained:

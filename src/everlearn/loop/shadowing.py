@@ -1,0 +1,57 @@
+"""Which matured rows two versions are compared on: rows are kept as they mature, and paired once answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from everlearn.loop import gate, trial
+from everlearn.loop.shadow import MOST_WAITING, Shadow, ShadowRow
+from everlearn.loop.state import LoopState
+from everlearn.loop.steering import Judge
+from everlearn.spec import ModelSpec
+from everlearn.types import Label
+
+
+def note(state: LoopState, spec: ModelSpec, label: Label, matured: int) -> None:
+    """A row has matured, the ``matured``-th of all: keep it for those who must answer it too."""
+    asked, truth = label.prediction, label.value
+    if asked is None or truth is None:
+        return
+    groups = gate.groups_of(asked.features, spec) if spec.gate.segments else []
+    mark = gate.mark(truth, asked.output, spec)
+    state.waiting_rows.append(
+        ShadowRow(asked.row, asked.seq, asked.id, truth, asked.version, mark, groups, matured)
+    )
+    if len(state.waiting_rows) > MOST_WAITING:
+        del state.waiting_rows[: -MOST_WAITING // 2]
+
+
+def pairs(
+    engine: Judge,
+    shadow: Shadow,
+    marks: Mapping[int, Sequence[gate.Mark]],
+    version: int,
+    after: int,
+    **how: Any,
+) -> list[trial.Pair]:
+    """The rows of a batch that neither the champion nor a version has learned from.
+
+    Only those that matured later than the first ``after``: earlier ones have been counted, or have led to
+    the comparison itself.
+    """
+    state = engine.state
+    learned = max(_learned_through(state, number) for number in (version, state.champion))
+    found = []
+    for i, row in enumerate(shadow.rows):
+        own = state.champion == row.version
+        if row.matured <= after or row.seq <= learned or not (own or state.champion in marks):
+            continue
+        old = row.mark if own else marks[state.champion][i]
+        found.append(gate.pair(row.row, old, marks[version][i], row.groups, engine.spec, **how))
+    return found
+
+
+def _learned_through(state: LoopState, number: int) -> int:
+    known = state.version(number)
+    return known.learned_through if known is not None else 0
