@@ -27,6 +27,7 @@ per_policy      [{name, seconds, cpu_seconds, cold_seconds, events_per_second, t
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import tempfile
 import time
@@ -155,27 +156,18 @@ def play(setting: Setting, recording: Recording, library: Library) -> dict[str, 
     }
 
 
-class _Silent(Player):
-    """The driver with a loop that takes no notice: what is left is the cost of the driver."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self._step = _ignore
-
-
-def _ignore(event: Any) -> None:
-    """Take no notice."""
-
-
 def floor(setting: Setting, recording: Recording) -> float:
-    _, cpu = timed(_Silent(setting.spec, recording, Library()))
-    return len(recording.steps) / cpu
+    player, cpu = Player(setting.spec, recording, Library()), time.process_time()
+    for _ in player.moments(silent):
+        pass
+    return len(recording.steps) / (time.process_time() - cpu)
 
 
 def measure(events: int, seed: int, database: str, told: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         recording, spec, (stored, loaded) = record(events, seed, database, Path(folder), told)
     told(0.0)
+    gc.freeze()  # as the command does
     settings = crossed(spec, POLICIES)
     lines, library = [], Library(time.perf_counter)
     for setting in settings:

@@ -1,5 +1,8 @@
 """The words of everlearn: small frozen records that every room shares.
 
+Those that come by the million are msgspec structs: a tenth of the time to make, and no work for the
+garbage collector (none of them can be part of a cycle).
+
 Times are ``float`` seconds since the Unix epoch (UTC). Positions (``seq``) count the events of one
 model from 1 without gaps; rows count its predictions from 1 without gaps.
 """
@@ -11,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,8 +32,7 @@ Task: TypeAlias = Literal["classification", "regression"]
 FeatureKind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True, gc=False):
     """What a version answers for one row.
 
     ``value`` is the most probable class (classification) or the estimate (regression); ``None`` while
@@ -52,8 +55,7 @@ class EventKind(StrEnum):
     TICK = "tick"
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """A prediction that was answered. ``row`` is its number among the model's predictions.
 
     ``label`` is the label that had arrived, parked, before the prediction itself (else ``None``).
@@ -69,8 +71,7 @@ class Prediction:
     label: Label | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(msgspec.Struct, frozen=True, gc=False):
     """The truth for a prediction id. ``prediction`` is what it labels, or ``None`` while parked.
 
     ``correction`` is whether it replaced an earlier label of the same id.
@@ -84,8 +85,7 @@ class Label:
     prediction: Prediction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedExample:
+class LoadedExample(msgspec.Struct, frozen=True, gc=False):
     """A row of bulk history: features that came together with their target."""
 
     seq: int
@@ -124,8 +124,7 @@ class Outcome:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True, gc=False):
     """The clock, for what happens by time alone (a label horizon in seconds, say)."""
 
     seq: int

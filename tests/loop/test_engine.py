@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from everlearn.loop.drive import restore
 from everlearn.loop.engine import Engine, advance
 from everlearn.loop.state import LoopState, dump, load, majority_of
 from everlearn.loop.summary import summary
-from everlearn.types import Tick
+from everlearn.types import Command, DecisionKind, Tick
 
 
 def state_of(world: Any) -> LoopState:
@@ -247,3 +248,38 @@ def test_decisions_do_not_depend_on_how_the_log_is_cut_into_steps(recorded: Any,
 @pytest.fixture(scope="module")
 def recorded(drifted_once: Any) -> Any:
     return drifted_once, drifted_once.events()
+
+
+@given(cuts=st.lists(st.integers(1, 1200), max_size=6), metric=st.sampled_from(["accuracy", "kappa_t"]))
+@settings(max_examples=10, deadline=None)
+def test_rows_may_be_settled_some_at_a_time(recorded: Any, cuts: list[int], metric: str) -> None:
+    events = [_unwatched(event, metric) for event in recorded[1]]
+    single, grouped, silent = (Engine(LoopState(), reports=told) for told in (True, True, False))
+    for event in events:
+        single.step(event)
+    for start, end in pairwise(sorted({cut for cut in cuts if cut < len(events)} | {0, len(events)})):
+        grouped.run(events[start:end])
+    silent.run(events)
+    assert dump(grouped.state) == dump(single.state)
+    decisions = single.take().decisions
+    assert grouped.take().decisions == silent.take().decisions == decisions
+    assert DecisionKind.WARN in {decision.kind for decision in decisions}
+
+
+def _unwatched(event: Any, metric: str) -> Any:
+    """The event; a command to configure says to watch no features, which are looked at row by row."""
+    if not isinstance(event, Command) or event.name != "configure":
+        return event
+    spec = event.arguments["spec"]
+    changed = {**spec, "metric": metric, "drift": {**spec["drift"], "features": False}}
+    return replace(event, arguments={**event.arguments, "spec": changed})
+
+
+def test_a_run_stops_at_a_check_if_it_is_asked_to(recorded: Any) -> None:
+    engine, events = Engine(LoopState()), iter(recorded[1])
+    stops = []
+    while engine.run(events, until_check=True):
+        stops.append(engine.state.cursor)
+    assert stops == sorted(set(stops))
+    assert len(stops) > 5
+    assert engine.state.cursor == len(recorded[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import msgspec
 
@@ -159,7 +158,7 @@ class ModelLog:
 
 
 def _joined(label: Label, prediction: Prediction | None) -> Label:
-    return label if label.prediction is prediction else replace(label, prediction=prediction)
+    return label if label.prediction is prediction else msgspec.structs.replace(label, prediction=prediction)
 
 
 def _other(seq: int, event: NewEvent) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -149,6 +150,7 @@ def _play(
     from everlearn.loop.whatif_library import Library
     from everlearn.loop.whatif_settings import crossed, parse_choice
 
+    gc.freeze()  # the recording lives as long as the command: no need to look through it again and again
     parsed = [[parse_choice(text, f"--{kind}") for text in texts] for kind, texts in choices.items()]
     settings = crossed(spec, *parsed)
     kept = None if cache is None else FolderCache(cache)

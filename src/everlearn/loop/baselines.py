@@ -33,8 +33,8 @@ class Baselines(msgspec.Struct, dict=True):
         self._places = {label: place for place, (label, _) in enumerate(self.counts)}
         self._turn_hint = self._lead_hint = 0
 
-    def learn(self, seq: int, value: Scalar, regression: bool) -> None:
-        """Take in a label that arrived at a position."""
+    def learn(self, seq: int, value: Scalar, regression: bool, past: bool = True) -> None:
+        """Take in a label that arrived at a position; without ``past``, :meth:`before` is not asked."""
         assert value is not None
         self.rows += 1
         if regression:
@@ -43,7 +43,7 @@ class Baselines(msgspec.Struct, dict=True):
         else:
             lead = self._count(value)
         turns, leads = self.turns, self.leads
-        if not turns or turns[-1][1] != value:
+        if past and (not turns or turns[-1][1] != value):
             _turn(turns, seq, value)
         if not leads or leads[-1][1] != lead:
             _turn(leads, seq, lead)
@@ -76,7 +76,10 @@ class Baselines(msgspec.Struct, dict=True):
         """What no-change and majority would have answered at a position; ``None`` for not known."""
         turns, leads = self.turns, self.leads
         self._turn_hint = turn = _place_before(turns, seq, self._turn_hint)
-        self._lead_hint = lead = _place_before(leads, seq, self._lead_hint)
+        if leads and leads[-1][0] < seq:  # the lead seldom changes
+            lead = len(leads)
+        else:
+            self._lead_hint = lead = _place_before(leads, seq, self._lead_hint)
         return turns[turn - 1][1] if turn else None, leads[lead - 1][1] if lead else None
 
 

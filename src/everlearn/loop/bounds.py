@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 
@@ -17,6 +18,7 @@ class Interval:
     rows: int
 
 
+@lru_cache(maxsize=4096)
 def proportion_interval(successes: int, rows: int, confidence: float) -> Interval:
     """The exact interval of a proportion (Clopper & Pearson 1934): it never covers less than it says.
 

@@ -8,6 +8,8 @@ is one warning: when one detector says that the loss has risen, all begin anew.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from everlearn.loop.cusum import Cusum, CusumState, Rise
@@ -60,25 +62,38 @@ class ErrorDrift:
         self._cusum.restart()
         self._begin()
 
+    def update_all(self, losses: Sequence[float]) -> tuple[int, Rise | None]:
+        """Take in losses up to the first that shows a rise: how many, and what has risen."""
+        update = self._cusum.update if self._alone else self.update
+        for place, loss in enumerate(losses):
+            rise = update(loss)
+            if rise is not None:
+                if self._alone:
+                    self._warned()
+                return place + 1, rise
+        return len(losses), None
+
     def update(self, loss: float) -> Rise | None:
         """Take in a loss in [0, 1]; ``None``, or what has risen."""
-        rise = self._cusum.update(loss)
+        cusum = self._cusum
+        rise = cusum.update(loss)
         if not self._alone:
-            rise = self._ask(loss, rise if self._heeded else None)
+            if not self._heeded:
+                rise = None
+            if cusum.state.calibrated != self._seen:
+                self._retune()
+            for detector in self._others:
+                found = detector.update(loss)
+                if found is not None and rise is None:
+                    rise = found
+                    cusum.rose(found.width)
         if rise is not None:
-            self.state.warnings += 1
-            self._begin()
+            self._warned()
         return rise
 
-    def _ask(self, loss: float, rise: Rise | None) -> Rise | None:
-        if self._cusum.state.calibrated != self._seen:
-            self._retune()
-        for detector in self._others:
-            found = detector.update(loss)
-            if found is not None and rise is None:
-                rise = found
-                self._cusum.rose(found.width)
-        return rise
+    def _warned(self) -> None:
+        self.state.warnings += 1
+        self._begin()
 
     def _retune(self) -> None:
         self._seen = self._cusum.state.calibrated

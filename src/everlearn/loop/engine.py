@@ -6,18 +6,20 @@ order give the same decisions, live, in a replay and in a test.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from everlearn.errors import IntegrityError
-from everlearn.loop import commands, gate, judging, policy, remembering, watching
+from everlearn.loop import commands, judging, policy, remembering, watching
 from everlearn.loop.alerts import alert_kind
 from everlearn.loop.bounds import Interval
-from everlearn.loop.drift import ErrorDrift
+from everlearn.loop.drift import Rise
 from everlearn.loop.maturity import Waiting
-from everlearn.loop.reliability import ece, ece_noise
-from everlearn.loop.scores import Scored, loss, metric_interval, score_row, terms_of
+from everlearn.loop.scoring import Matured, Scoring
 from everlearn.loop.shadow import ShadowRow, plan_of
 from everlearn.loop.state import Activity, Known, LoopState, dump, load, spec_of
 from everlearn.spec import ModelSpec
@@ -37,9 +39,6 @@ from everlearn.types import (
 
 DEFAULT_THRESHOLD = 0.8
 MAX_PREVIOUS = 50
-
-CALIBRATION_LOOK = 100
-"""Matured rows between two looks at the champion's calibration."""
 
 BLIND = frozenset({"first-version", "publish", "history", "every", "always"})
 """Reasons for an update that have not looked at the champion's losses."""
@@ -68,31 +67,40 @@ def advance(
 
 
 class Engine:
-    """The fold as a machine: one event at a time, effects to be taken when it suits the driver."""
+    """The fold as a machine: one event at a time, effects to be taken when it suits the driver.
 
-    def __init__(self, state: LoopState, waiting: Waiting | None = None, *, code: str = "") -> None:
+    Without ``reports`` it decides the same but does not keep what only people ask for: the totals over
+    all rows, what the baselines would have answered, and how late labels come (unless these decide).
+    """
+
+    def __init__(
+        self, state: LoopState, waiting: Waiting | None = None, *, code: str = "", reports: bool = True
+    ) -> None:
+        self._reports = reports
         self._state = state
         self._spec = spec_of(state)
         self._waiting = waiting or Waiting(by_time=self._by_time)
-        self._drift = ErrorDrift(state.drift, self._spec.drift if self._spec else None)
         self._effects = Effects()
         self._code = code
         self._within: float | None = None
+        self._counted = ((-1, 0), 0)
+        self._due: list[Matured] = []
         self._read_spec()
         self._seq = state.cursor
 
     def _read_spec(self) -> None:
         """What of the spec is asked for at every row."""
-        names = (
-            []
-            if self._spec is None
-            else [self._spec.policy.name, *(p.name for p in self._spec.policy.any_of)]
-        )
-        self._priced = "cost_aware" in names
         spec = self._spec
-        self._calibrates = bool(spec and spec.policy.recalibrate and not self.streaming and gate.binary(spec))
-        size = None if self._spec is None else self._spec.learner.parameters.get("size")
+        size = None if spec is None else spec.learner.parameters.get("size")
         self._capacity = size if isinstance(size, int) else None
+        self._regression = spec is not None and spec.task == "regression"
+        self._horizon = None if spec is None else spec.horizon_rows
+        self._by_row = self._horizon is not None
+        # What the baselines would have answered is asked for by regressions and by kappa.
+        told = spec is not None and (self._regression or str(spec.metric).startswith("kappa"))
+        self._baselines = self._reports or told
+        self._check_every = math.inf if spec is None else spec.policy.check_every
+        self._scoring = None if spec is None else Scoring(self._state, spec, reports=self._reports)
 
     @property
     def state(self) -> LoopState:
@@ -121,108 +129,129 @@ class Engine:
     def _by_time(self) -> bool:
         return self._spec is not None and self._spec.horizon_seconds is not None
 
-    def run(self, events: Iterable[Event]) -> None:
-        """Fold events in."""
+    def run(self, events: Iterable[Event], *, until_check: bool = False) -> bool:
+        """Fold events in; ``until_check``: stop after the event at which a check was due, and say so.
+
+        Raises IntegrityError if one is not the next.
+        """
+        state = self._state
         for event in events:
-            self.step(event)
+            if event.seq != state.cursor + 1:
+                raise IntegrityError(f"Event {event.seq} does not follow position {state.cursor}")
+            state.cursor = event.seq
+            if event.at > state.now:
+                state.now = event.at
+            if isinstance(event, Prediction):
+                self._on_prediction(event)
+            elif isinstance(event, Label):
+                if event.prediction is None:
+                    state.parked += 1
+                else:
+                    self._on_truth(event, event.prediction)
+            else:
+                self._on_other(event)
+            if state.learnable + state.matured - state.at_check >= self._check_every:
+                self._settle()
+                self._check()
+                if until_check:
+                    self._settle()
+                    return True
+        self._settle()
+        return False
+
+    def step(self, event: Event) -> None:
+        """Fold one event in. Raises IntegrityError if it is not the next one."""
+        self.run((event,))
 
     def take(self) -> Effects:
         """The effects since the last call."""
         effects, self._effects = self._effects, Effects()
         return effects
 
-    def step(self, event: Event) -> None:
-        """Fold one event in. Raises IntegrityError if it is not the next one."""
-        state = self._state
-        if event.seq != state.cursor + 1:
-            raise IntegrityError(f"Event {event.seq} does not follow position {state.cursor}")
-        state.cursor = event.seq
-        state.now = max(state.now, event.at)
-        if isinstance(event, Prediction):
-            self._on_prediction(event)
-        elif isinstance(event, Label):
-            self._on_label(event)
-        elif isinstance(event, LoadedExample):
-            state.loaded += 1
-            self._learnable(event.seq, event.target)
-        elif isinstance(event, Command):
-            commands.obey(self, event)
-        elif isinstance(event, Outcome):
-            judging.on_outcome(self, event)
-        elif isinstance(event, Tick):
-            self._mature()
-        self._check_if_due()
-
     # -- what is seen ------------------------------------------------------------------------------
 
+    def _on_other(self, event: LoadedExample | Command | Outcome | Tick) -> None:
+        if isinstance(event, LoadedExample):
+            self._state.loaded += 1
+            self._learnable(event.seq, event.target)
+        elif isinstance(event, Tick):
+            self._mature()
+        else:
+            self._settle()
+            if isinstance(event, Command):
+                commands.obey(self, event)
+            else:
+                judging.on_outcome(self, event)
+
     def _on_prediction(self, event: Prediction) -> None:
-        self._state.rows = event.row
+        state = self._state
+        state.rows = event.row
         self._mature()
-        watching.on_prediction(self, event)
+        if state.watch is not None or state.estimates is not None:
+            self._settle()
+            watching.on_prediction(self, event)
         if event.label is not None:
             self._on_truth(event.label, event)
 
-    def _on_label(self, event: Label) -> None:
-        if event.prediction is None:
-            self._state.parked += 1
-        else:
-            self._on_truth(event, event.prediction)
-
     def _on_truth(self, label: Label, prediction: Prediction) -> None:
         state = self._state
-        joined = label if label.prediction is prediction else replace(label, prediction=prediction)
-        if label.correction and label.prediction is not None:
+        corrects = label.correction and label.prediction is not None
+        if label.prediction is not prediction:
+            label = msgspec.structs.replace(label, prediction=prediction)
+        if corrects:
+            self._settle()
             state.corrected += 1
-            remembering.correct(self, joined)
+            remembering.correct(self, label)
             if prediction.row in self._waiting:
-                self._waiting.add(joined)
+                self._waiting.add(label)
             return
         self._learnable(state.cursor, label.value)
-        state.watermark.labelled(prediction.row, prediction.at, state.rows, state.now)
-        self._mature()
-        if state.watermark.covers(prediction.row, prediction.at):
-            self._score(joined)
+        row, at, mark = prediction.row, prediction.at, state.watermark
+        if self._reports or not self._by_row:
+            mark.labelled(row, at, state.rows, state.now)
+        if not self._by_row:  # else a label raises no mark
+            self._mature()
+        if row <= mark.row or at <= mark.at:
+            self._on_matured(label)
         else:
-            self._waiting.add(joined)
+            self._waiting.add(label)
 
     def _learnable(self, seq: int, value: Any) -> None:
         self._state.learnable += 1
-        self._state.baselines.learn(seq, value, self.spec.task == "regression")
+        self._state.baselines.learn(seq, value, self._regression, self._baselines)
 
     def _mature(self) -> None:
-        state = self._state
-        state.watermark.rise(self.spec, state.rows, state.now)
-        for label in self._waiting.matured(state.watermark):
-            self._score(label)
-
-    def _score(self, label: Label) -> None:
-        state, prediction = self._state, label.prediction
-        assert prediction is not None
-        known = state.baselines.before(prediction.seq)
-        scored = score_row(prediction.row, prediction.version, label.value, prediction.output, *known)
-        state.matured += 1
-        state.window.append(scored)
-        keep = self.spec.policy.window
-        if len(state.window) >= 2 * keep:
-            del state.window[:-keep]
-        state.totals.add(terms_of(scored, self.spec.task))
-        judging.note(self, label)
-        remembering.note(self, label)
-        watching.on_truth(self, label)
-        if prediction.version == state.champion:
-            value = loss(scored, self.spec.task)
-            if self._priced:
-                state.cost.saw(value)
-            if self._calibrates and prediction.output.probabilities:
-                state.certain.append((max(prediction.output.probabilities.values()), value == 0.0))
-                if len(state.certain) >= 2 * keep:
-                    del state.certain[:-keep]
-            self._watch(value)
-
-    def _watch(self, value: float) -> None:
-        risen = self._drift.update(value)
-        if risen is None:
+        state, spec = self._state, self._spec
+        assert spec is not None
+        if self._horizon is not None and not self._reports:
+            row = state.rows - self._horizon
+            if row > state.watermark.row:
+                state.watermark.row = row
+                for label in self._waiting.matured_by_row(row):
+                    self._on_matured(label)
             return
+        state.watermark.rise(spec, state.rows, state.now)
+        for label in self._waiting.matured(state.watermark):
+            self._on_matured(label)
+
+    def _on_matured(self, label: Label) -> None:
+        state, asked = self._state, label.prediction
+        assert asked is not None
+        no_change, majority = state.baselines.before(asked.seq) if self._baselines else (None, None)
+        state.matured = matured = state.matured + 1
+        self._due.append(
+            Matured(label, no_change, majority, state.cursor, state.now, state.rows, state.learnable, matured)
+        )
+
+    def _settle(self) -> None:
+        """Score the rows that have matured: before anything is decided that they could bear on."""
+        if self._due:
+            due, self._due = self._due, []
+            assert self._scoring is not None
+            self._scoring.settle(self, due)
+
+    def warn(self, risen: Rise) -> None:
+        """The champion's loss has risen: say so, and see which regime this is."""
         state = self._state
         state.drift.last = state.cursor
         state.drift.changed = state.matured - risen.width
@@ -262,13 +291,7 @@ class Engine:
 
     def champion_interval(self) -> Interval | None:
         """The champion's metric with its bounds on the newest matured rows that it answered."""
-        state = self._state
-        return metric_interval(
-            champion_rows(state, self.spec),
-            self.spec.metric or "",
-            self.spec.task,
-            self.spec.policy.confidence,
-        )
+        return None if self._scoring is None else self._scoring.rows.interval()
 
     def _abstain(self) -> None:
         """Answers are flagged or withheld while even the good bound of the metric is under the floor."""
@@ -295,13 +318,8 @@ class Engine:
             return False
         return interval.lower > floor if self.spec.lower_is_better else interval.upper < floor
 
-    def _check_if_due(self) -> None:
+    def _check(self) -> None:
         state = self._state
-        if (
-            self._spec is None
-            or state.learnable + state.matured - state.at_check < self._spec.policy.check_every
-        ):
-            return
         state.at_check = state.learnable + state.matured
         judging.dispatch(self)
         remembering.dispatch(self)
@@ -322,7 +340,8 @@ class Engine:
 
     def _situation(self) -> policy.Situation:
         state = self._state
-        error = self._calibration_error()
+        scoring = self._scoring
+        error = scoring.rows.calibration() if scoring and scoring.calibrates and state.champion else None
         changed = state.drift.changed
         return policy.Situation(
             champion=state.champion,
@@ -339,7 +358,7 @@ class Engine:
             drift_rows=None if changed is None else state.matured - changed,
             ece=None if error is None else error[0],
             ece_noise=None if error is None else error[1],
-            archived=len(judging.archived_versions(state)),
+            archived=self._archived(),
             reuse_tried=state.archived_tried,
             recalibrate_tried=state.recalibrate_tried or self.streaming or state.warned,
             unlabelled=state.unlabelled,
@@ -349,19 +368,12 @@ class Engine:
             budget=state.budget,
         )
 
-    def _calibration_error(self) -> tuple[float, float] | None:
-        """The champion's calibration error on its newest rows and the noise level, looked at now and then."""
-        state, spec = self._state, self.spec
-        if not self._calibrates or not state.champion:
-            return None
-        if state.matured - state.ece_at >= CALIBRATION_LOOK:
-            state.ece_at = state.matured
-            sure = [p for p, _ in state.certain]
-            state.ece = None
-            if len(sure) >= spec.policy.min_labels:
-                chance, spread = ece_noise(sure)
-                state.ece = (ece(sure, [right for _, right in state.certain]), chance + 3.0 * spread)
-        return state.ece
+    def _archived(self) -> int:
+        """How many versions could come back; that changes with a decision, or once a bake has held."""
+        now = (self._state.decisions, judging.unproven(self._state))
+        if self._counted[0] != now:
+            self._counted = (now, len(judging.archived_versions(self._state)))
+        return self._counted[1]
 
     def _follow(self, advice: policy.Advice) -> None:
         state = self._state
@@ -445,7 +457,7 @@ class Engine:
             state.previous = [*state.previous, state.champion][-MAX_PREVIOUS:]
         judging.changed(self, kind, version)
         state.regimes.promoted(state.rows, version)
-        if self._priced:
+        if self._scoring and self._scoring.priced:
             state.cost.updated(state.rows, state.learnable, self._capacity)
         state.ece, state.certain = None, []
         if kind is DecisionKind.ROLLBACK or not self.streaming:
@@ -453,8 +465,9 @@ class Engine:
         state.champion, state.term, state.champion_row = version, state.term + 1, state.rows
         state.refusals, state.acting, state.held = 0, False, ""
         state.status = "insufficient labels"
-        self._drift.reset()
         state.drift.changed = None
+        if self._scoring is not None:
+            self._scoring.restart()
 
     # -- what is asked for -------------------------------------------------------------------------
 
@@ -467,14 +480,8 @@ class Engine:
         changed = sorted(key for key, value in state.spec.items() if old and old.get(key) != value)
         if state.watch is None or {"features", "drift", "task"} & set(changed):
             watching.begin(state, spec)
-        self._drift = ErrorDrift(state.drift, spec.drift)
         if "label_horizon" in changed:
             self._waiting = self._waiting.reordered(by_time=self._by_time)
             self._mature()
+            self._settle()
         return changed
-
-
-def champion_rows(state: LoopState, spec: ModelSpec) -> list[Scored]:
-    """The newest matured rows that the champion answered since it became champion."""
-    rows = [s for s in state.window if s.version == state.champion and s.row > state.champion_row]
-    return rows[-spec.policy.window :]

@@ -64,7 +64,7 @@ class FileDriver:
     judged), unless the policy is ``never``; any other model answers with its champion.
     """
 
-    def __init__(self, spec: ModelSpec, stream: Stream) -> None:
+    def __init__(self, spec: ModelSpec, stream: Stream, *, reports: bool = True) -> None:
         self.spec = spec
         self.stream = stream
         self.scored: list[Scored] = []
@@ -74,7 +74,7 @@ class FileDriver:
         self.known_before: list[int] = []
         self.learning_seconds = 0.0
         self._state = LoopState()
-        self._engine = Engine(self._state)
+        self._engine = Engine(self._state, reports=reports)
         self._predictors: dict[int, Predictor] = {}
         self._working = Predictor.new(spec)
         self._live = spec.update == "stream" and spec.policy.name != "never"
@@ -167,7 +167,7 @@ class FileDriver:
     def _follow(self, effects: Effects) -> None:
         answered = len(self._asked)
         self.decisions += effects.decisions
-        self.decision_rows += [answered] * len(effects.decisions)
+        self.decision_rows += [bisect_right(self._asked, d.seq, key=_seq_of) for d in effects.decisions]
         for promotion in effects.promotions:
             self._ahead = []
             if self._live and promotion.version < max(self._predictors, default=0):
@@ -266,3 +266,7 @@ class FileDriver:
         start = bisect_right(self._known, after, key=lambda e: e.known)
         end = bisect_right(self._known, upto, key=lambda e: e.known)
         return self._known[start if newest is None else max(start, end - newest) : end]
+
+
+def _seq_of(asked: Prediction) -> int:
+    return asked.seq

@@ -25,7 +25,7 @@ SCALE_QUANTILE = 0.95
 """Errors are measured in this quantile of the champion's absolute errors, and clipped there."""
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
+class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one answer to one row was worth.
 
     ``raw`` is 0 or 1 (classification), the log-loss in nats (metric ``log_loss``) or the absolute error
@@ -38,7 +38,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     brier: float | None = None
 
 
-class Answered(msgspec.Struct, frozen=True, array_like=True):
+class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A matured row that both sides have answered. ``seq`` is the position of its prediction."""
 
     row: int
@@ -52,15 +52,19 @@ def mark(truth: Scalar, output: Output, spec: ModelSpec) -> Mark:
     """Put an answer beside its truth."""
     if spec.task == "regression":
         return Mark(abs(float(output.value or 0.0) - float(truth or 0.0)))
-    wrong = float(output.value is None or output.value != truth)
+    wrong = 1.0 if output.value is None or output.value != truth else 0.0
     shares = output.probabilities
     if not shares:
         return Mark(log_loss(None) if spec.metric == "log_loss" else wrong)
-    own = shares.get(class_key(truth), 0.0)
-    squares = sum(p * p for p in shares.values())
+    own = shares.get(truth if type(truth) is str else class_key(truth), 0.0)
+    squares = most = 0.0
+    for p in shares.values():
+        squares += p * p
+        if p > most:
+            most = p
     brier = min(1.0, max(0.0, (squares - 2.0 * own + 1.0) / 2.0))
     raw = log_loss(own) if spec.metric == "log_loss" else wrong
-    return Mark(raw, max(shares.values()), brier)
+    return Mark(raw, most, brier)
 
 
 def groups_of(features: Row, spec: ModelSpec) -> list[str]:
@@ -101,10 +105,11 @@ def pair(
     """Both sides' losses on a row. ``by_brier`` compares probabilities (a recalibrated version's gain)."""
     if by_brier:
         losses = [m.raw if m.brier is None else m.brier for m in (old, new)]
-    else:
-        losses = [bounded(m, spec, scale) for m in (old, new)]
-    certain = (old.confidence, new.confidence) if binary(spec) and not by_brier else (None, None)
-    return Pair(row, losses[0], losses[1], certain[0], certain[1], old.brier, new.brier, tuple(groups))
+        return Pair(row, losses[0], losses[1], None, None, old.brier, new.brier, tuple(groups))
+    if not binary(spec):
+        a, b = bounded(old, spec, scale), bounded(new, spec, scale)
+        return Pair(row, a, b, None, None, old.brier, new.brier, tuple(groups))
+    return Pair(row, old.raw, new.raw, old.confidence, new.confidence, old.brier, new.brier, tuple(groups))
 
 
 def compare(champion: Sequence[Scored], candidate: Sequence[Scored], task: Task) -> dict[str, Any]:

@@ -129,6 +129,16 @@ class Waiting:
             found.append(labels.pop(heapq.heappop(heap)[1]))
         return found
 
+    def matured_by_row(self, last: int) -> Sequence[Label]:
+        """The same under a horizon in rows: the labels of all rows up to the last that is mature."""
+        heap = self._heap
+        if not heap or heap[0][1] > last:
+            return ()
+        found, labels = [], self._labels
+        while heap and heap[0][1] <= last:
+            found.append(labels.pop(heapq.heappop(heap)[1]))
+        return found
+
     def _is_next(self, row: int, watermark: Watermark) -> bool:
         if row <= watermark.row:
             return True
@@ -141,7 +151,9 @@ class Waiting:
 
     def floor(self, rows: int) -> int:
         """The greatest row before which nothing waits; ``rows`` is that of the newest prediction."""
-        return min(self._labels) - 1 if self._labels else rows
+        if not self._labels:
+            return rows
+        return (min(self._labels) if self._by_time else self._heap[0][1]) - 1
 
     def reordered(self, *, by_time: bool) -> Waiting:
         """The same labels, for another kind of horizon."""

@@ -15,7 +15,7 @@ from everlearn.types import FloatArray
 BINS = 10
 
 
-class Pair(msgspec.Struct, array_like=True, frozen=True):
+class Pair(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Losses in [0, 1] of champion (``old``) and candidate (``new``) on a row that neither learned from.
 
     ``*_p`` is the probability given to the answer that was given, ``*_brier`` the Brier score, ``*_right``

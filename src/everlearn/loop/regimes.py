@@ -102,9 +102,10 @@ class Regimes(msgspec.Struct):
 
         A row from before the current stretch (a label later than the horizon) only counts.
         """
-        if spec.anchor_every == 0:
+        every = spec.anchor_every
+        if every == 0:
             return
-        regime = self.current or self._open(row, "the first rows")
+        regime = self.regimes[-1] if self.regimes else self._open(row, "the first rows")
         if row < regime.stretches[-1][0]:
             home = next((other for other in self.regimes if other.holds(row)), None)
             if home is not None:
@@ -112,7 +113,7 @@ class Regimes(msgspec.Struct):
             return
         regime.rows += 1
         regime.newest += 1
-        if truth is not None and eligible(row, spec.anchor_every):
+        if truth is not None and eligible(row, every):
             regime.reservoir.add(Anchor(row, key, truth, at), spec.anchors)
 
     def promoted(self, row: int, version: int) -> None:

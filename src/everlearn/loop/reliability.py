@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from everlearn.loop.scored import Scored
@@ -31,6 +31,40 @@ class Reliability:
         return max(0.0, self.ece - self.expected)
 
 
+class Bins:
+    """Answers in bins of their confidence, summed as they come: what calibration errors are made from."""
+
+    __slots__ = ("_gaps", "_variances", "rows")
+
+    def __init__(self, bins: int = BINS) -> None:
+        self.rows = 0
+        self._gaps, self._variances = [0.0] * bins, [0.0] * bins
+
+    def add_all(self, answers: Iterable[tuple[float, bool]]) -> None:
+        """Take in answers: the probability that was given to each, and whether it was right."""
+        gaps, variances, bins = self._gaps, self._variances, len(self._gaps)
+        for confidence, right in answers:
+            place = int(confidence * bins)
+            if place >= bins:
+                place = bins - 1
+            self.rows += 1
+            gaps[place] += right - confidence
+            variances[place] += confidence * (1 - confidence)
+
+    def ece(self) -> float:
+        """See :func:`ece`."""
+        return math.fsum(map(abs, self._gaps)) / max(1, self.rows)
+
+    def noise(self) -> tuple[float, float]:
+        """See :func:`ece_noise`."""
+        # What rounding has left under 0 is nothing.
+        variances = [max(0.0, v) for v in self._variances]
+        means = [min(math.sqrt(2 * v / math.pi), 2 * v) for v in variances]
+        spread = math.fsum(max(0.0, v - m * m) for v, m in zip(variances, means, strict=True))
+        n = max(1, self.rows)
+        return math.fsum(means) / n, math.sqrt(spread) / n
+
+
 def ece(confidences: Sequence[float], rights: Sequence[bool], bins: int = BINS) -> float:
     """Expected calibration error: the mean distance of accuracy from confidence, over bins of equal width.
 
@@ -39,10 +73,7 @@ def ece(confidences: Sequence[float], rights: Sequence[bool], bins: int = BINS) 
     >>> round(ece([0.9] * 10, [True] * 6 + [False] * 4), 3)
     0.3
     """
-    gaps: list[list[float]] = [[] for _ in range(bins)]
-    for confidence, right in zip(confidences, rights, strict=True):
-        gaps[_bin(confidence, bins)].append(right - confidence)
-    return math.fsum(abs(math.fsum(gap)) for gap in gaps) / max(1, len(confidences))
+    return _binned(confidences, rights, bins).ece()
 
 
 def ece_noise(confidences: Sequence[float], bins: int = BINS) -> tuple[float, float]:
@@ -53,13 +84,13 @@ def ece_noise(confidences: Sequence[float], bins: int = BINS) -> tuple[float, fl
     v(1 - 2/pi). Where hardly an error is expected it is Poisson instead, with a mean distance of 2v
     and a variance of v - 4v². (The ECE is biased upwards by this much: Bröcker 2012, Roelofs et al. 2022.)
     """
-    variances = [0.0] * bins
-    for confidence in confidences:
-        variances[_bin(confidence, bins)] += confidence * (1 - confidence)
-    means = [min(math.sqrt(2 * v / math.pi), 2 * v) for v in variances]
-    spread = math.fsum(max(0.0, v - m * m) for v, m in zip(variances, means, strict=True))
-    n = max(1, len(confidences))
-    return math.fsum(means) / n, math.sqrt(spread) / n
+    return _binned(confidences, [False] * len(confidences), bins).noise()
+
+
+def _binned(confidences: Sequence[float], rights: Sequence[bool], bins: int) -> Bins:
+    binned = Bins(bins)
+    binned.add_all(zip(confidences, rights, strict=True))
+    return binned
 
 
 def brier(confidences: Sequence[float], rights: Sequence[bool]) -> float:
@@ -81,7 +112,3 @@ def reliability(rows: Sequence[Scored], bins: int = BINS) -> Reliability | None:
     expected, spread = ece_noise(confidences, bins)
     error = ece(confidences, rights, bins)
     return Reliability(len(found), error, expected, spread, brier(confidences, rights))
-
-
-def _bin(confidence: float, bins: int) -> int:
-    return min(bins - 1, int(confidence * bins))

@@ -30,7 +30,7 @@ class Answers(Protocol):
         ...
 
 
-class ShadowRow(msgspec.Struct, array_like=True):
+class ShadowRow(msgspec.Struct, array_like=True, gc=False):
     """A matured row that waits to be answered by others: what was served for it, and by which version."""
 
     row: int

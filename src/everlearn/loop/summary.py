@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from everlearn.loop import bake, judging, watching
-from everlearn.loop.engine import Engine, champion_rows
+from everlearn.loop.champion import champion_rows
+from everlearn.loop.engine import Engine
 from everlearn.loop.scores import metrics, summed_metrics
 from everlearn.loop.state import LoopState, load
 from everlearn.spec import ModelSpec

@@ -8,7 +8,7 @@ each row, for a million of them and many settings.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,18 @@ from everlearn.loop.whatif_library import Library, digest_of
 from everlearn.loop.whatif_record import HISTORY, TICK, Arrival, Recording, newest_known
 from everlearn.predictor import Predictor
 from everlearn.spec import ModelSpec
-from everlearn.types import Command, Example, JobSpec, Label, LoadedExample, Output, Prediction, Row, Tick
+from everlearn.types import (
+    Command,
+    Event,
+    Example,
+    JobSpec,
+    Label,
+    LoadedExample,
+    Output,
+    Prediction,
+    Row,
+    Tick,
+)
 
 SLICE = 20_000
 """Moments between two reports of progress."""
@@ -47,13 +58,11 @@ class Player(FileDriver):
     """
 
     def __init__(self, spec: ModelSpec, recording: Recording, library: Library) -> None:
-        super().__init__(spec, recording.stream)
+        super().__init__(spec, recording.stream, reports=False)
         self.outputs: list[Output] = []
         self._recording, self._library, self._clock = recording, library, library.clock
         self.compute_seconds = 0.0
         self._rows, self._at, self._ids = recording.rows, recording.at, recording.ids
-        self._step = self._engine.step
-        self._decided = 0
         self._parts = digest_of(_parts(spec))
         self._chain: list[Output] | None = library.live(self._parts)
         self._unlearned: list[tuple[Row, Any]] = []
@@ -71,39 +80,44 @@ class Player(FileDriver):
 
     def run(self, progress: Callable[[float], None]) -> None:
         """Play all moments."""
-        recording = self._recording
-        steps, arrivals = recording.steps, recording.arrivals
-        begins = arrivals[0].at if steps[0] < 0 else recording.at[0]
+        recording, engine = self._recording, self._engine
+        begins = recording.arrivals[0].at if recording.steps[0] < 0 else recording.at[0]
         self._fold(Command(self._take_seq(), begins, "configure", {"spec": self.spec.to_dict()}))
-        self._decided = self._state.decisions
+        moments = self.moments(progress)
+        # Between two checks of the loop nothing can change who answers, so there is nothing to act on.
+        while engine.run(moments, until_check=True):
+            effects = engine.take()
+            if effects.decisions or effects.jobs:
+                self._follow(effects)
+        self._follow(engine.take())
+
+    def moments(self, progress: Callable[[float], None]) -> Iterator[Event]:
+        """The events of the recording, answered as the champion of the moment does."""
+        steps, arrivals, state = self._recording.steps, self._recording.arrivals, self._state
+        rows, ids, times, asked, outputs = self._rows, self._ids, self._at, self._asked, self.outputs
+        live = self._live
         for start in range(0, len(steps), SLICE):
             for step in steps[start : start + SLICE]:
-                if step >= 0:
-                    self._predict(step)
+                if step < 0:
+                    yield self._arrive(arrivals[-1 - step])
+                    continue
+                version = state.champion
+                if live and not state.prove:
+                    output = self._live_answer(step)
+                elif version == self._answering and step < self._until:
+                    output = self._chunk[step - self._from]
                 else:
-                    self._arrive(arrivals[-1 - step])
+                    output = self._next_chunk(version, step)
+                self._seq = seq = self._seq + 1
+                event = Prediction(seq, times[step], ids[step], step + 1, version, rows[step], output)
+                asked.append(event)
+                outputs.append(output)
+                yield event
             progress(min(1.0, (start + SLICE) / len(steps)))
 
     # -- moments -----------------------------------------------------------------------------------
 
-    def _predict(self, i: int) -> None:
-        state = self._state
-        version = state.champion
-        if self._live and not state.prove:
-            output = self._live_answer(i)
-        elif version == self._answering and i < self._until:
-            output = self._chunk[i - self._from]
-        else:
-            output = self._next_chunk(version, i)
-        self._seq = seq = self._seq + 1
-        asked = Prediction(seq, self._at[i], self._ids[i], i + 1, version, self._rows[i], output)
-        self._asked.append(asked)
-        self.outputs.append(output)
-        self._step(asked)
-        if state.decisions != self._decided or state.shadow is not None:
-            self._act()
-
-    def _arrive(self, arrival: Arrival) -> None:
+    def _arrive(self, arrival: Arrival) -> Event:
         row, at, value, correction, features = arrival
         self._seq = seq = self._seq + 1
         if row >= 0:
@@ -111,28 +125,18 @@ class Player(FileDriver):
             if self._live and not eligible(row + 1, self.spec.regimes.anchor_every):
                 self._unlearned.append((asked.features, value))
             self._note(seq, arrival)
-            self._step(Label(seq, at, asked.id, value, correction, asked))
-        elif row == TICK:
-            self._step(Tick(seq, at))
-        else:
-            assert row == HISTORY
-            assert features is not None
-            self._note(seq, arrival)
-            self._step(LoadedExample(seq, at, features, value))
-        state = self._state
-        if state.decisions != self._decided or state.shadow is not None:
-            self._act()
+            return Label(seq, at, asked.id, value, correction, asked)
+        if row == TICK:
+            return Tick(seq, at)
+        assert row == HISTORY
+        assert features is not None
+        self._note(seq, arrival)
+        return LoadedExample(seq, at, features, value)
 
     def _note(self, seq: int, arrival: Arrival) -> None:
         self._known_seqs.append(seq)
         self._sources.append((seq, arrival))
         self._made.append(None)
-
-    def _act(self) -> None:
-        effects = self._engine.take()
-        if effects.decisions or effects.jobs:
-            self._follow(effects)
-        self._decided = self._state.decisions
 
     # -- answers -----------------------------------------------------------------------------------
 

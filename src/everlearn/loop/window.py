@@ -48,12 +48,20 @@ class Window:
 
     def add(self, scored: Scored) -> None:
         """Take in one more row; the oldest makes room for it."""
-        item, items = self._item(scored), self._items
-        if self._counted:
-            if len(items) == items.maxlen:
-                self._rights -= items[0]
-            self._rights += item
-        items.append(item)
+        self.add_all((scored,))
+
+    def add_all(self, rows: Iterable[Scored]) -> None:
+        """Take in rows, the newest last."""
+        items, most, item_of_row = self._items, self._items.maxlen, self._item
+        for scored in rows:
+            if self._counted:
+                right = scored.value == scored.truth
+                if len(items) == most:
+                    self._rights -= items[0]
+                self._rights += right
+                items.append(right)
+            else:
+                items.append(item_of_row(scored))
 
     def refill(self, rows: Iterable[Scored]) -> None:
         """Hold these rows instead."""

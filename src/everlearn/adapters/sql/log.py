@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, select
 
 from everlearn.adapters.sql import appending_batches
@@ -186,7 +186,7 @@ def _keep_newest(labels: dict[K, Label], key: K, label: Label) -> None:
 
 def _pair(prediction: Prediction | None, label: Label | None) -> tuple[Prediction | None, Label | None]:
     if prediction is not None and label is not None:
-        return prediction, replace(label, prediction=prediction)
+        return prediction, msgspec.structs.replace(label, prediction=prediction)
     return prediction, label
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from everlearn.loop.bounds import Interval
 from everlearn.loop.budget import BudgetState
 from everlearn.loop.cost import CostState
@@ -13,8 +15,7 @@ Action = Literal["hold", "recalibrate", "incremental", "reuse", "fresh"]
 Status = Literal["insufficient labels", "healthy", "degraded"]
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(msgspec.Struct, frozen=True):
     """What a policy may look at. Counts are of labels; ``metric`` is of the champion's matured rows.
 
     ``at_update`` is how many labels were known at the last update, ``since_update`` how many have come
