@@ -5,7 +5,7 @@ The tests need features, so a job makes them (:func:`tested`); the fold judges b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from everlearn.loop.shadow import Answers
 from everlearn.loop.state import LoopState, Recent
 from everlearn.loop.steering import Steered
 from everlearn.loop.transfer import constant_accuracy
-from everlearn.spec import ModelSpec
+from everlearn.spec import ModelSpec, RegimeSpec
 from everlearn.types import DecisionKind, FloatArray, JobSpec, Label, Outcome, Row
 
 RECENT = 200
@@ -36,15 +36,17 @@ class Rememberer(Steered, Protocol):
     def try_archived(self, reason: str) -> None: ...  # noqa: D102
 
 
-def note(engine: Rememberer, label: Label) -> None:
-    """Take in a matured row."""
-    state, asked = engine.state, label.prediction
-    if asked is None or label.value is None or not engine.spec.regimes.anchor_every:
-        return
-    state.regimes.take(asked.row, asked.id, label.value, asked.at, engine.spec.regimes)
-    state.recent.append(Recent(asked.row, asked.seq, asked.id, label.value))
-    if len(state.recent) >= 2 * RECENT:
-        del state.recent[:-RECENT]
+def note(state: LoopState, spec: RegimeSpec, labels: Iterable[Label]) -> None:
+    """Take in matured rows, where regimes are remembered."""
+    recent, take = state.recent, state.regimes.take
+    for label in labels:
+        asked, truth = label.prediction, label.value
+        if asked is None or truth is None:
+            continue
+        take(asked.row, asked.id, truth, asked.at, spec)
+        recent.append(Recent(asked.row, asked.seq, asked.id, truth))
+        if len(recent) >= 2 * RECENT:
+            del recent[:-RECENT]
 
 
 def correct(engine: Rememberer, label: Label) -> None:

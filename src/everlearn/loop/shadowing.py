@@ -9,22 +9,19 @@ from everlearn.loop import gate, trial
 from everlearn.loop.shadow import MOST_WAITING, Shadow, ShadowRow
 from everlearn.loop.state import LoopState
 from everlearn.loop.steering import Judge
+from everlearn.spec import ModelSpec
 from everlearn.types import Label
 
 
-def note(engine: Judge, label: Label) -> None:
-    """A row has matured: keep it for those who must answer it too, if there are any."""
-    state = engine.state
-    if state.candidate is None and state.bake is None and state.archived is None and state.activity is None:
-        return
+def note(state: LoopState, spec: ModelSpec, label: Label, matured: int) -> None:
+    """A row has matured, the ``matured``-th of all: keep it for those who must answer it too."""
     asked, truth = label.prediction, label.value
     if asked is None or truth is None:
         return
-    spec = engine.spec
     groups = gate.groups_of(asked.features, spec) if spec.gate.segments else []
     mark = gate.mark(truth, asked.output, spec)
     state.waiting_rows.append(
-        ShadowRow(asked.row, asked.seq, asked.id, truth, asked.version, mark, groups, state.matured)
+        ShadowRow(asked.row, asked.seq, asked.id, truth, asked.version, mark, groups, matured)
     )
     if len(state.waiting_rows) > MOST_WAITING:
         del state.waiting_rows[: -MOST_WAITING // 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
 import msgspec
@@ -89,7 +90,7 @@ class Archived(msgspec.Struct):
     until: int = 0
 
 
-class Recent(msgspec.Struct, array_like=True):
+class Recent(msgspec.Struct, array_like=True, gc=False):
     """A matured row of the current regime's newest stretch."""
 
     row: int
@@ -165,7 +166,18 @@ class LoopState(msgspec.Struct):
 
     def version(self, number: int) -> Known | None:
         """What is known of a version; ``None`` for one that never existed or was refused."""
-        return next((known for known in self.known if known.number == number), None)
+        known = self.known  # in the order of their numbers
+        place = bisect_left(known, number, key=_number_of)
+        return known[place] if place < len(known) and known[place].number == number else None
+
+    @property
+    def compares(self) -> bool:
+        """Whether rows are kept as they mature, for other versions to answer them too."""
+        return any(one is not None for one in (self.candidate, self.bake, self.archived, self.activity))
+
+
+def _number_of(known: Known) -> int:
+    return known.number
 
 
 _encoder = msgspec.json.Encoder()
