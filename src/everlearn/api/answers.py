@@ -42,8 +42,11 @@ class Answers:
     probability_texts: list[str | None]
 
 
-def answered(served: Served, rows: Sequence[Row]) -> Answers:
-    """What the served version says of clean rows; ids and recorded repeats come later."""
+def answered(served: Served, rows: Sequence[Row], table: FloatArray | None = None) -> Answers:
+    """What the served version says of clean rows; ids and recorded repeats come later.
+
+    ``table`` has the same rows as numbers (n, d), the columns by name, where all features are numbers.
+    """
     predictor, n = served.predictor, len(rows)
     if not isinstance(predictor, Predictor):
         return of_outputs(predictor.predict(rows), served.version)
@@ -51,7 +54,9 @@ def answered(served: Served, rows: Sequence[Row]) -> Answers:
     keys = tuple(class_key(label) for label in classes)
     if predictor.spec.task == "classification" and (not keys or len(set(keys)) < len(keys)):
         return of_outputs(predictor.predict(rows), served.version)
-    found = predictor.learner.predict(predictor.encoder.transform(rows))
+    if table is None or predictor.encoder.columns != list(served.schema.features):
+        table = predictor.encoder.transform(rows)
+    found = predictor.learner.predict(table)
     if predictor.calibrator is not None:
         found = predictor.calibrator.apply(found)
     if not keys:
@@ -59,9 +64,9 @@ def answered(served: Served, rows: Sequence[Row]) -> Answers:
         return Answers([], [served.version] * n, values, _texts(values), (), None, [None] * n)
     best = found.argmax(axis=1).tolist()
     names = [text(label) for label in classes]
-    told = [_encoder.encode(dict(zip(keys, row, strict=True))).decode() for row in found.tolist()]
     picked = [classes[i] for i in best]
-    return Answers([], [served.version] * n, picked, [names[i] for i in best], keys, found, [*told])
+    told = _objects(keys, found)
+    return Answers([], [served.version] * n, picked, [names[i] for i in best], keys, found, told)
 
 
 def of_outputs(outputs: Sequence[Output], version: int) -> Answers:
@@ -76,6 +81,13 @@ def of_outputs(outputs: Sequence[Output], version: int) -> Answers:
 def text(value: Scalar | Mapping[str, float]) -> str:
     """A value as JSON."""
     return _encoder.encode(value).decode()
+
+
+def _objects(keys: Sequence[str], grid: FloatArray) -> list[str | None]:
+    """Each row of a grid (n, k) as a JSON object."""
+    pattern = ",".join(text(key).replace("%", "%%") + ":%s" for key in keys)
+    numbers = iter(_texts(grid.ravel().tolist()))
+    return [f"{{{pattern}}}" % cells for cells in zip(*[numbers] * len(keys), strict=True)]
 
 
 def _texts(numbers: Sequence[Scalar]) -> list[str]:
@@ -105,12 +117,20 @@ class Recorder:
     served: Served
     fresh: bool
 
-    def record(self, rows: Sequence[Row], ids: list[str], times: Sequence[float], start: int) -> Answers:
+    def record(
+        self,
+        rows: Sequence[Row],
+        ids: list[str],
+        times: Sequence[float],
+        start: int,
+        table: FloatArray | None = None,
+    ) -> Answers:
         """Answer clean rows, durably. Known ids get the answers that were recorded for them.
 
-        Raises ConflictError, with nothing of these rows recorded, for an id known with other features.
+        ``table``: see :func:`answered`. Raises ConflictError, with nothing of these rows recorded, for an id
+        known with other features.
         """
-        found = self._answer(rows, ids)
+        found = self._answer(rows, ids, table)
         if not self.fresh:
             self._check(rows, ids, start)
         receipts = self.door.parts.log.append(self.served.spec.name, self._batch(found, rows, times))
@@ -125,9 +145,9 @@ class Recorder:
         receipts = await self.door.writer.append(self.served.spec.name, list(batch), whole=not self.fresh)
         return _settled(found, receipts, 0)
 
-    def _answer(self, rows: Sequence[Row], ids: list[str]) -> Answers:
+    def _answer(self, rows: Sequence[Row], ids: list[str], table: FloatArray | None = None) -> Answers:
         began = time.perf_counter()
-        found = answered(self.served, rows)
+        found = answered(self.served, rows, table)
         self.door.instruments.predicted(len(rows), time.perf_counter() - began)
         found.ids = ids
         return found

@@ -28,7 +28,7 @@ from everlearn.api.table_parts import Kind, Part
 from everlearn.api.table_write import Writer, writer
 from everlearn.api.uploads import TableRoute, Upload, checked_first, moved, received
 from everlearn.errors import EverlearnError, Fault, InvalidError, SchemaError, UnavailableError
-from everlearn.types import Scalar
+from everlearn.types import FloatArray, Scalar
 
 router = APIRouter(prefix="/v1/models/{model}", tags=["predictions"], route_class=TableRoute)
 
@@ -105,13 +105,17 @@ async def _sent(
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A part that fits: clean rows, their ids (``None``: to be made) and times, the first one's number."""
+    """A part that fits: clean rows from number ``start`` on, their ids (``None``: to be made) and times.
+
+    ``table`` has the rows as numbers (n, d), where all features are numbers.
+    """
 
     start: int
     rows: list[dict[str, Scalar]]
     ids: list[str] | None
     times: list[float]
     ignored: dict[str, int]
+    table: FloatArray | None
 
 
 @dataclass(slots=True)
@@ -149,7 +153,7 @@ class Work:
         recorder = Recorder(self.door, self.served, fresh=ids is None)
         ids = ids or fresh.take(ready.start, len(ready.rows))
         try:
-            return out.write(recorder.record(ready.rows, ids, ready.times, ready.start))
+            return out.write(recorder.record(ready.rows, ids, ready.times, ready.start, ready.table))
         except UnavailableError as error:
             raise UnavailableError(f"{error.detail}. {recorded_rows(ready.start)}") from None
 
@@ -168,4 +172,5 @@ class Work:
             checked = part.checked(self.served.schema)
         except SchemaError as error:
             raise moved(error, part.start, "Nothing was recorded") from None
-        return Prepared(part.start, checked.rows, ids, times, dict(checked.ignored))
+        table = part.numbers(self.served.schema)
+        return Prepared(part.start, checked.rows, ids, times, dict(checked.ignored), table)

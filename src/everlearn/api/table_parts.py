@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from everlearn.features.columns import Cells, check_columns
+from everlearn.features.columns import Cells, check_columns, numbers_of
 from everlearn.features.schema import Checked, Schema
-from everlearn.types import FeatureKind
+from everlearn.types import FeatureKind, FloatArray
 
 Kind: TypeAlias = FeatureKind | Literal["text", "value"]
 """How a cell of text (as in a CSV) is read: as its feature's kind says, as text, or as a class or number."""
@@ -39,6 +39,10 @@ class Part:
             cells if isinstance(cells, list) else list(cells.tolist() if hasattr(cells, "tolist") else cells)
         )
         return [None if cell != cell else cell for cell in plain]
+
+    def numbers(self, schema: Schema) -> FloatArray | None:
+        """A part that fits as an array: see :func:`everlearn.features.columns.numbers_of`."""
+        return None if self.rows is not None else numbers_of(schema, self.columns)
 
     def checked(self, schema: Schema) -> Checked:
         """Clean rows; raises SchemaError with the faults, in rows of this part."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from everlearn.features.cells import CELLS, EARLIEST, LATEST
 from everlearn.features.schema import Checked, Schema
-from everlearn.types import FeatureKind, Scalar
+from everlearn.types import FeatureKind, FloatArray, Scalar
 
 Cells: TypeAlias = Sequence[Any] | NDArray[Any]
 """One column (n,): plain values, or an array of booleans, whole numbers or floats (NaN: missing)."""
@@ -48,6 +48,20 @@ def check_columns(schema: Schema, columns: Mapping[str, Cells], size: int) -> Ch
         first = next(iter(schema.features))
         rows = [{k: v for k, v in row.items() if v is not None} or {first: None} for row in rows]
     return Checked(rows, dict.fromkeys(extra, size) if size else {})
+
+
+def numbers_of(schema: Schema, columns: Mapping[str, Cells]) -> FloatArray | None:
+    """A table that fits as an array (n, d), the features by name, NaN for missing.
+
+    ``None`` unless there is an array of booleans or numbers for each feature, and no other kind of feature.
+    """
+    kinds = set(schema.features.values())
+    arrays = [columns.get(name) for name in schema.features]
+    if not kinds <= {"numeric", "boolean"}:
+        return None
+    if not all(isinstance(array, np.ndarray) and array.dtype.kind in "biuf" for array in arrays):
+        return None
+    return np.column_stack([np.asarray(array, dtype=np.float64) for array in arrays])
 
 
 def rows_of(columns: Mapping[str, Cells], size: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from everlearn.adapters.batches import LabelBatch, PredictionBatch
-from everlearn.adapters.rules import check_events, is_storable
+from everlearn.adapters.rules import MAX_KEY, check_events, is_storable
 from everlearn.adapters.sql.appending import Appender, chunks
 from everlearn.adapters.sql.codec import LABEL, PREDICTION, EventRow, to_json
 from everlearn.adapters.sql.direct import Found, ModelRow, ThroughDriver
@@ -28,13 +28,21 @@ _encode = msgspec.json.Encoder().encode
 
 def check(events: Sequence[NewEvent]) -> None:
     """Raise InvalidError, naming every fault, unless all events can be stored."""
-    sound = (
-        isinstance(events, PredictionBatch | LabelBatch)
-        and all(map(is_storable, events.ids))
-        and all(map(math.isfinite, events.times))
-    )
-    if not sound:
+    if not (isinstance(events, PredictionBatch | LabelBatch) and _sound(events)):
         check_events(events)
+
+
+def _sound(batch: PredictionBatch | LabelBatch) -> bool:
+    return _storable(batch.ids) and all(map(math.isfinite, batch.times))
+
+
+def _storable(ids: Sequence[str]) -> bool:
+    lengths = set(map(len, ids))
+    together = "".join(ids)
+    plain = together.isascii() and "\0" not in together
+    return (
+        not lengths or (min(lengths) > 0 and max(lengths) <= MAX_KEY and plain) or all(map(is_storable, ids))
+    )
 
 
 def append(driver: ThroughDriver, model: ModelRow, events: Sequence[NewEvent]) -> list[Receipt]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Select, bindparam, insert, select, update
@@ -137,7 +138,8 @@ class ThroughDriver:
         with as_sqlalchemy(_SQLITE_INSERT):
             whole = len(rows) // MANY * MANY
             for start in range(0, whole, MANY):
-                flat = [cell for row in rows[start : start + MANY] for cell in (model, *row)]
+                pairs = zip(repeat(own), rows[start : start + MANY])
+                flat = list(chain.from_iterable(chain.from_iterable(pairs)))
                 self._driver.execute(_SQLITE_INSERT_MANY, flat).close()
             if rows := rows[whole:]:
                 self._driver.executemany(_SQLITE_INSERT, [own + row for row in rows]).close()
