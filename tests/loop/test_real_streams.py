@@ -10,8 +10,9 @@ import pytest
 
 from everlearn.loop.replay import replay
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-@pytest.mark.slow
+
 def test_updating_pays_on_the_electricity_market(shared_data: Callable[[str], Path]) -> None:
     market = pd.read_csv(shared_data("elec.csv"))
     report = replay(market, target="class", drop=["date"], label_delay=500, threshold=0.75, learner="window")
@@ -20,7 +21,6 @@ def test_updating_pays_on_the_electricity_market(shared_data: Callable[[str], Pa
     assert report.served["kappa_t"] > 0.4
 
 
-@pytest.mark.slow
 def test_the_default_learner_pays_on_the_electricity_market(shared_data: Callable[[str], Path]) -> None:
     market = pd.read_csv(shared_data("elec.csv"))
     report = replay(market, target="class", drop=["date"], label_delay=500)
@@ -28,14 +28,12 @@ def test_the_default_learner_pays_on_the_electricity_market(shared_data: Callabl
     assert report.served["accuracy"] - report.baselines["never_updated"]["accuracy"] >= 0.02
 
 
-@pytest.mark.slow
 def test_a_class_that_appears_late_is_learned(shared_data: Callable[[str], Path]) -> None:
     insects = pd.read_csv(shared_data("insects.csv")).iloc[5000:17000]
     report = replay(insects, target="target", label_delay=250, threshold=0.75)
     assert report.served["accuracy"] - report.baselines["never_updated"]["accuracy"] >= 0.1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "target", "delay", "at_least"),
     [

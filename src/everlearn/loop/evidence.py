@@ -123,8 +123,9 @@ class Evidence(msgspec.Struct):
 
     def since(self, mark: Evidence) -> Evidence:
         """What came after an earlier copy."""
-        moments = (getattr(self, name).since(getattr(mark, name)) for name in ("gain", "old", "new"))
-        return Evidence(self.binary, self.wins - mark.wins, self.losses - mark.losses, *moments, self.great)
+        gain, old, new = (getattr(self, name).since(getattr(mark, name)) for name in ("gain", "old", "new"))
+        wins, losses = self.wins - mark.wins, self.losses - mark.losses
+        return Evidence(self.binary, wins, losses, gain, old, new, self.great)
 
     def copy(self) -> Evidence:
         """A copy that later rows do not change."""
