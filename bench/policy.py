@@ -18,7 +18,8 @@ cases         [stream, price, rows (played), never, always, best_cadence: {every
               ratio (cost_aware over best_cadence), updates (of cost_aware), cusum_updates]
 at_or_under   share of the cases in which cost_aware costs at most what the best fixed cadence does
 worst_ratio   the largest ratio
-others        the same three for small streams of River's wheel and for made ones (planted changes)
+mean_ratio    the mean ratio
+others        the same four for small streams of River's wheel and for made ones (planted changes)
 seed, quick, delay, step, seconds
 """
 
@@ -90,7 +91,9 @@ class Play:
         wrong, champion, old = self._grid.wrong, self._champion, self._old
         for row in range(self._matured, through):
             loss = float(wrong[champion, row])
-            self._cost.saw(loss, float(wrong[old, row]) if old >= 0 else None)
+            self._cost.saw(loss)
+            if old >= 0:
+                self._cost.compared(float(wrong[old, row]), loss)
             rise = self._detector.update(loss)
             if rise is not None:
                 self._rise = row + 1 - rise.width
@@ -163,6 +166,7 @@ def summary(cases: list[dict[str, Any]]) -> dict[str, Any]:
         "cases": cases,
         "at_or_under": round(float(np.mean([ratio <= 1.0 for ratio in ratios])), 4) if ratios else None,
         "worst_ratio": max(ratios, default=None),
+        "mean_ratio": round(float(np.mean(ratios)), 4) if ratios else None,
     }
 
 
@@ -204,7 +208,7 @@ def show(result: dict[str, Any], console: Console) -> None:
         if part["cases"]:
             console.print(
                 f"{name}: at or under the best fixed cadence in {part['at_or_under']:.0%} of the cases, "
-                f"worst ratio {part['worst_ratio']:.3f}"
+                f"worst ratio {part['worst_ratio']:.3f}, mean {part['mean_ratio']:.3f}"
             )
 
 

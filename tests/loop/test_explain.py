@@ -200,12 +200,18 @@ class TestChampion:
         told = explain(row(6, "update", "mae does not keep the threshold 2", 3, **standing), [], spec)
         assert "mae at about 1.8 on as many rows, or a threshold of at least 2.1" in told.why_not
 
-    def test_what_staying_costs_is_not_taken_for_a_bound(self) -> None:
-        costs = {"upper": 40.0, "cost": 25.0, "accumulated": 30.0, "lost": 90.0, "rows": 700}
+    def test_what_staying_costs_is_told_beside_the_metric_and_its_bounds(self) -> None:
+        costs = {"cost": 25.0, "accumulated": 40.0, "lost": 90.0, "cost_rows": 700}
         told = explain(row(6, "update", "staying has cost 40 rows", 3, **{**STANDING, **costs}), [], SPEC)
-        assert "up to 40 rows answered wrongly in 700 rows, an update at 25" in told.paragraph
-        assert "between" not in told.paragraph
+        assert "at 40 rows answered wrongly in 700 rows, an update at 25" in told.paragraph
+        assert "between 0.75 and 0.83 on its newest 500 matured rows" in told.paragraph
         assert "price of an update above 25" in told.why_not
+
+    def test_what_staying_costs_is_not_taken_for_a_bound_in_older_evidence(self) -> None:
+        costs = {"upper": 40.0, "cost": 25.0, "accumulated": 40.0, "lost": 90.0, "rows": 700}
+        told = explain(row(6, "update", "staying has cost 40 rows", 3, **{**STANDING, **costs}), [], SPEC)
+        assert "at 40 rows answered wrongly in 700 rows, an update at 25" in told.paragraph
+        assert "between" not in told.paragraph
 
     @pytest.mark.parametrize(
         ("reason", "evidence", "expected"),

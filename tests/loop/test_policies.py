@@ -17,7 +17,8 @@ from everlearn.errors import InvalidError
 from everlearn.loop import oracle
 from everlearn.loop.bounds import Interval
 from everlearn.loop.budget import DAY, MOST_ENTRIES, BudgetState, room
-from everlearn.loop.cost import CostState, forecast
+from everlearn.loop.cost import CostState, Settings
+from everlearn.loop.forecast import forecast
 from everlearn.loop.policies.asking import part_of
 from everlearn.loop.policy import Advice, Situation, advise
 from everlearn.spec import ModelSpec, PolicySpec, parse_spec
@@ -29,23 +30,23 @@ def spec(**policy: Any) -> ModelSpec:
 
 HEALTHY = Interval(0.95, 0.93, 0.97, 500)
 FAILING = Interval(0.70, 0.66, 0.74, 500)
-CALM = Situation(
-    champion=1,
-    learnable=5000,
-    since_update=1000,
-    at_update=4000,
-    new_history=0,
-    refusals=0,
-    acting=False,
-    metric=HEALTHY,
-    now=1e6,
-    updated_at=1e6 - 3600.0,
-    row=5500,
-)
+CALM: dict[str, Any] = {
+    "champion": 1,
+    "learnable": 5000,
+    "since_update": 1000,
+    "at_update": 4000,
+    "new_history": 0,
+    "refusals": 0,
+    "acting": False,
+    "metric": HEALTHY,
+    "now": 1e6,
+    "updated_at": 1e6 - 3600.0,
+    "row": 5500,
+}
 
 
 def said(policy: dict[str, Any], streaming: bool = False, **changes: Any) -> Advice:
-    return advise(spec(**policy), 0.8, streaming, replace(CALM, **changes))
+    return advise(spec(**policy), 0.8, streaming, Situation(**{**CALM, **changes}))
 
 
 # -- who asks -----------------------------------------------------------------------------------------
@@ -131,18 +132,18 @@ def test_a_stream_learner_publishes_and_is_degraded_under_its_threshold() -> Non
 
 def test_a_budget_of_updates_holds_and_says_so() -> None:
     budget = BudgetState()
-    budget.started(CALM.now - DAY + 1)
+    budget.started(CALM["now"] - DAY + 1)
     held = said({"name": "always", "updates_per_day": 1}, budget=budget)
     assert (held.action, held.key) == ("hold", "budget")
     assert "1 updates a day" in held.reason
-    tomorrow = said({"name": "always", "updates_per_day": 1}, budget=budget, now=CALM.now + 1)
+    tomorrow = said({"name": "always", "updates_per_day": 1}, budget=budget, now=CALM["now"] + 1)
     assert tomorrow.action == "fresh"
 
 
 def test_an_update_that_would_take_longer_than_what_is_left_is_held() -> None:
     budget = BudgetState()
-    budget.started(CALM.now - 100)
-    budget.finished(CALM.now - 90, 8.0)
+    budget.started(CALM["now"] - 100)
+    budget.finished(CALM["now"] - 90, 8.0)
     assert said({"name": "always", "seconds_per_day": 15.0}, budget=budget).key == "budget"
     allowed = said({"name": "always", "seconds_per_day": 16.0}, budget=budget)
     assert (allowed.action, allowed.seconds_left) == ("fresh", 8.0)
@@ -199,9 +200,10 @@ def lived(
     known.updated(1000, 500)
     for rows, rate in rates:
         for _ in range(rows):
-            known.saw(
-                float(draw.random() < rate), None if previous is None else float(draw.random() < previous)
-            )
+            loss = float(draw.random() < rate)
+            known.saw(loss)
+            if previous is not None:
+                known.compared(float(draw.random() < previous), loss)
     return known
 
 
@@ -226,6 +228,53 @@ def test_the_dearer_an_update_the_later_it_comes() -> None:
     assert came[0] < came[-1] < 59_999
 
 
+def test_a_version_that_began_worse_than_those_before_it_has_risen() -> None:
+    """As where the concept changed between its last label and its first answer."""
+    after_good, after_bad = lived([(2000, 0.1)]), lived([(2000, 0.4)])
+    assert forecast(lived([(1500, 0.4)], state=after_good), 3500, 3000, 100.0, 500).pays
+    assert not forecast(lived([(1500, 0.4)], state=after_bad), 3500, 3000, 100.0, 500).pays
+
+
+def test_nobody_buys_before_a_good_part_of_the_price_was_paid_in_rent() -> None:
+    state, draw = CostState(), random.Random(4)
+    state.updated(20_000, 19_500)
+    for rate in [0.1] * 1500 + [0.9] * 150:
+        state.saw(float(draw.random() < rate))
+    early, later = (forecast(state, row, row - 500, 100.0, 500) for row in (21_700, 22_500))
+    assert early.excess >= early.average
+    assert early.accumulated < early.paid
+    assert not early.pays
+    assert later.pays
+
+
+def test_what_an_update_leads_to_is_dearer_where_versions_grow_old_and_time_is_short() -> None:
+    """With a loss that grows linearly it is what the economic order quantity costs: sqrt(2 s p)."""
+    known = Settings(beliefs=((0.5, 1e-6), (0.0, 1e-6), (0.0, 1e-6)), paid=0.0)
+    state = lived([(3000, 0.2)])
+    slope = 0.5 * state.first / state.first_rows / 1000.0
+    told = forecast(state, 40_000, 39_500, 50.0, 500, known)
+    assert told.average == pytest.approx((2 * slope * 50.0) ** 0.5, rel=0.01)
+    short = replace(known, horizon=100 / 40_000)
+    assert forecast(state, 40_000, 39_500, 50.0, 500, short).average >= 50.0 / 100
+    never_old = replace(known, beliefs=((0.0, 1e-6), (0.0, 1e-6), (0.0, 1e-6)))
+    assert not forecast(state, 40_000, 39_500, 50.0, 500, never_old).pays
+
+
+def test_few_examples_make_the_next_update_come_sooner() -> None:
+    """With nothing but a learning curve, a version that knew 300 rows goes before one that knew 5,000."""
+    firsts = []
+    for known in (300, 5000):
+        state, row = CostState(), 6000
+        state.updated(row, known)
+        draw = random.Random(3)
+        while not forecast(state, row, known + row - 6000, 25.0).pays and row < 40_000:
+            for _ in range(250):
+                state.saw(float(draw.random() < 0.1))
+            row += 250
+        firsts.append(row)
+    assert firsts[0] < firsts[1]
+
+
 def test_updates_that_brought_nothing_teach_that_age_is_no_loss() -> None:
     weights = []
     for brought in (0.0, 0.2):
@@ -233,10 +282,12 @@ def test_updates_that_brought_nothing_teach_that_age_is_no_loss() -> None:
         state.updated(row, 500)
         for _ in range(6):
             for _ in range(1500):
-                state.saw(float(draw.random() < 0.1), float(draw.random() < 0.1 + brought))
+                loss = float(draw.random() < 0.1)
+                state.saw(loss)
+                state.compared(float(draw.random() < 0.1 + brought), loss)
             row += 2000
             state.updated(row, row - 500)
-        weights.append(state.beliefs()[0][0])
+        weights.append(state.beliefs()[0])
     vain, useful = weights
     assert vain < useful
 
@@ -255,11 +306,15 @@ def test_what_it_remembers_is_small_and_plain() -> None:
     assert msgspec.json.decode(stored, type=CostState) == state
 
 
-def test_cost_aware_asks_with_its_numbers_and_waits_for_labels() -> None:
+def test_cost_aware_asks_with_its_numbers_beside_those_of_the_metric_and_waits_for_labels() -> None:
     state = lived([(1500, 0.1), (3000, 0.5)])
     told = said({"name": "cost_aware"}, cost=state)
     assert (told.action, told.key) == ("fresh", "cost")
-    assert told.evidence["upper"] >= told.evidence["cost"] == 25.0
+    found = told.evidence
+    assert found["excess_per_row"] >= found["average_per_row"] > 0.0
+    assert found["accumulated"] >= 0.6 * found["cost"]
+    assert (found["cost"], found["cost_rows"]) == (25.0, CALM["row"] - 1000)
+    assert (found["upper"], found["rows"]) == (HEALTHY.upper, HEALTHY.rows)
     assert said({"name": "cost_aware"}, cost=state, since_update=100).action == "hold"
     assert said({"name": "cost_aware"}).action == "hold"
 

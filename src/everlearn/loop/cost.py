@@ -1,34 +1,24 @@
-"""Whether an update is worth its cost: what staying as one is has cost so far.
+"""What staying with a version as it is costs: how much more it loses a row than a fresh one would.
 
-With a version that loses ``x(a)`` more a row than a fresh one would, ``a`` rows after it was trained,
-and an update that costs ``p`` rows, it is time to update when the excess accumulated since the last
-update reaches the price: the area rule
-
-    X(a) = x(1) + … + x(a) >= p.
-
-For a loss that grows linearly with age, x(a) = s a, this is the cheapest of all policies: X = s a²/2
-reaches p at a = sqrt(2 p / s), the economic order quantity (Harris 1913). For any other x it pays at most
-about twice what hindsight would (rent until the rent is the price: Karlin et al. 1988, "Competitive snoopy
-caching", section 2), and it needs to know neither how long the stream lasts nor how it goes on.
-
-The excess is not seen: no fresh version exists before the update. It is a regression on three features,
+This excess is not seen: no fresh version exists before the update. It is a regression on three features,
 with prior beliefs that every update corrects, since the old version is scored beside the new one on the
 same rows (its reverse shadow):
 
 - *age*: base loss x thousands of rows since the version was trained;
-- *rise*: how far the loss of matured rows has risen since the version began to answer, shrunk by its
-  noise, and only as much of it as labels of the new concept allow to be learned;
-- *growth*: base loss x the share that more examples remove, 1 - (known then / known now)^(1/4), a power
+- *rise*: how far the loss of matured rows is over what the version began with, or what versions before it
+  did if that was less, shrunk by its noise, and only as much of it as labels of the new concept allow to
+  be learned;
+- *growth*: base loss x the share that more examples remove, 1 - (known then / known now)^e, a power
   law (Hestness et al. 2017), counted from the last rise that an update answered.
 
-Labels come late: rows that still wait for theirs are reckoned at the newest rise. And since a model that is
-never updated never learns what an update would bring, one is also made whenever it costs less than a small
-share of what the champion has lost since the last.
+Labels come late: rows that still wait for theirs are reckoned at the newest rise. What this excess is held
+against is in :mod:`everlearn.loop.forecast`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -38,24 +28,25 @@ import msgspec
 class Settings:
     """What is believed before anything was seen; tuned on made streams and prefixes, the same for all.
 
-    beliefs: means and standard deviations of the weights of age, rise and growth. quantile: of the
-    accumulated excess, in standard deviations above its mean. start, recent, pairs: rows that the first
-    and the newest loss of a champion, and the comparison with the one before it, are taken from. exponent:
-    of the learning curve. shrink: of a rise, in its variances. doubt: standard deviation, a row, of what
-    the regression cannot explain. settle: labels of a new concept that halve what a rise costs. restart:
-    share of the base loss by which a rise begins a new concept. explore: share of the losses that may be
-    spent on an update whose gain is not known.
+    beliefs: means and standard deviations of the weights of age, rise and growth. horizon: how long an
+    update will be of use, as a share of the rows that there have been. paid: share of the price that staying
+    must have cost. start, recent, pairs: rows that the first and the newest loss of a champion, and the
+    comparison with the one before it, are taken from. exponent: of the learning curve. shrink: of a rise, in
+    its variances. doubt: standard deviation, a row, of what the regression cannot explain. settle: labels of
+    a new concept that halve what a rise costs. restart: share of the base loss by which a rise begins a new
+    concept. explore: share of the losses that may be spent on an update whose gain is not known.
     """
 
-    beliefs: tuple[tuple[float, float], ...] = ((0.01, 0.04), (0.3, 0.3), (0.4, 0.3))
-    quantile: float = 0.0
+    beliefs: tuple[tuple[float, float], ...] = ((0.01, 0.05), (0.5, 0.3), (0.4, 0.2))
+    horizon: float = 0.35
+    paid: float = 0.6
     start: int = 250
     recent: int = 500
-    pairs: int = 2000
+    pairs: int = 1000
     exponent: float = 0.25
     shrink: float = 2.0
     doubt: float = 0.01
-    settle: float = 150.0
+    settle: float = 200.0
     restart: float = 0.5
     explore: float = 0.02
 
@@ -93,15 +84,18 @@ class CostState(msgspec.Struct):
     precision: list[float] = msgspec.field(default_factory=lambda: [0.0] * SIZE**2)
     weighted: list[float] = msgspec.field(default_factory=lambda: [0.0] * SIZE)
 
-    def saw(self, loss: float, previous: float | None = None, settings: Settings = DEFAULT) -> None:
-        """A row of the champion has matured: its loss, and that of the version before it if it is scored."""
+    def saw(self, loss: float, settings: Settings = DEFAULT) -> None:
+        """A row of the champion has matured: its loss."""
         self.rows += 1
         self.total += loss
         if self.first_rows < settings.start:
             self.first_rows += 1
             self.first += loss
         self.level += (loss - self.level) / min(self.rows, settings.recent)
-        if previous is not None and self.pair_rows < settings.pairs:
+
+    def compared(self, previous: float, loss: float, settings: Settings = DEFAULT) -> None:
+        """A row was answered by the champion and by the version that it replaced: the loss of each."""
+        if self.pair_rows < settings.pairs:
             gain = previous - loss
             self.pair_rows += 1
             self.pair_sum += gain
@@ -140,16 +134,15 @@ class CostState(msgspec.Struct):
         precision = [old + new for old, new in zip(self.precision, outer, strict=True)]
         return precision, [old + weight * a * mean for old, a in zip(self.weighted, f, strict=True)]
 
-    def beliefs(self, settings: Settings = DEFAULT) -> tuple[list[float], list[list[float]]]:
-        """Posterior mean (3,), and covariance (3, 3), of the weights of the features (conjugate normal)."""
+    def beliefs(self, settings: Settings = DEFAULT) -> list[float]:
+        """The posterior mean (3,) of the weights of the features (conjugate normal)."""
         precision, weighted = self._with_pairs(settings) or (self.precision, self.weighted)
         matrix = [precision[SIZE * i : SIZE * (i + 1)] for i in range(SIZE)]
         shift = list(weighted)
         for i, (mean, spread) in enumerate(settings.beliefs):
             matrix[i][i] += 1.0 / spread**2
             shift[i] += mean / spread**2
-        covariance = _inverse(matrix)
-        return [_dot(line, shift) for line in covariance], covariance
+        return [dot(line, shift) for line in _inverse(matrix)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,76 +157,24 @@ class Features:
     since: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """The excess a row now, accumulated since the update, its upper quantile, and what it is held against.
-
-    ``lost`` is all that the champion has lost in ``rows`` rows, ``explores`` whether the cost is a small
-    share of it. All but ``rows`` are in rows answered wrongly.
-    """
-
-    excess: float
-    accumulated: float
-    upper: float
-    cost: float
-    lost: float
-    rows: int
-    explores: bool
-
-    @property
-    def worth(self) -> bool:
-        """Whether an update is worth its cost."""
-        return self.explores or self.upper >= self.cost
-
-
-def forecast(
-    state: CostState,
-    row: int,
-    known: int,
-    cost: float,
-    capacity: int | None = None,
-    settings: Settings = DEFAULT,
-) -> Forecast:
-    """What has staying cost by a row, against the cost of an update (in rows answered wrongly).
-
-    known: labels known now. capacity: rows that the learner learns from at most. Weights below 0 count as 0:
-    a version that grows better with age is taken to be chance.
-    """
-    mean, covariance = state.beliefs(settings)
-    weights = [max(0.0, weight) for weight in mean]
-    seen, age = features(state, row, known, capacity, settings), max(0, row - state.at)
-    accumulated = _dot(weights, seen.sums)
-    variance = _dot(seen.sums, [_dot(line, seen.sums) for line in covariance])
-    lost = state.total + state.level * max(0, age - state.rows)
-    return Forecast(
-        excess=_dot(weights, seen.now),
-        accumulated=accumulated,
-        upper=accumulated + settings.quantile * math.sqrt(max(variance, 0.0)),
-        cost=cost,
-        lost=lost,
-        rows=age,
-        explores=lost > 0.0 and cost <= settings.explore * lost,
-    )
-
-
 def features(
     state: CostState, row: int, known: int, capacity: int | None, settings: Settings = DEFAULT
 ) -> Features:
     """The features as of a row, with so many labels known. capacity: rows that the learner keeps at most."""
-    age, base = max(0, row - state.at), _base(state, settings)
+    age, base = max(0, row - state.at), base_of(state, settings)
     rise, risen = _rise(state, age, settings)
     since = round(min(risen / rise, state.rows)) if rise > 0.0 else None
     able = 1.0 if since is None else since / (since + settings.settle)
     then, now = state.known - state.origin, known - state.origin
-    growth, grown = _growth(then, now, age, capacity, settings.exponent)
+    grows, grown = growth(then, now, age, capacity, settings.exponent)
     return Features(
-        (base * age / 1000.0, rise * able, base * growth),
+        (base * age / 1000.0, rise * able, base * grows),
         (base * age * age / 2000.0, risen * able, base * grown),
         since,
     )
 
 
-def _base(state: CostState, settings: Settings) -> float:
+def base_of(state: CostState, settings: Settings) -> float:
     """What the champion began with, the more so the more of its rows have matured."""
     own = min(1.0, state.first_rows / settings.start) if state.base else 1.0
     start = state.first / state.first_rows if state.first_rows else 0.0
@@ -241,15 +182,20 @@ def _base(state: CostState, settings: Settings) -> float:
 
 
 def _rise(state: CostState, age: int, settings: Settings) -> tuple[float, float]:
-    """How far the loss has risen, and summed over the reign; each shrunk towards 0 by its noise."""
+    """How far the loss has risen, and summed over the reign; each shrunk towards 0 by its noise.
+
+    A version that began worse than those before it has risen from what they began with.
+    """
     later = state.rows - state.first_rows
     if later <= 0:
         return 0.0, 0.0
     start, middle = state.first / state.first_rows, state.total / state.rows
     variance = max(middle * (1.0 - middle), 1.0 / state.rows)
     newest = min(later, settings.recent / 2)
-    rise = _shrunk(state.level - start, variance * (1 / state.first_rows + 1 / newest), settings.shrink)
     total = state.total - state.first - start * later
+    if 0.0 < state.base < start:
+        start, later, total = state.base, state.rows, state.total - state.base * state.rows
+    rise = _shrunk(state.level - start, variance * (1 / state.first_rows + 1 / newest), settings.shrink)
     risen = _shrunk(total, variance * (later + later * later / state.first_rows), settings.shrink)
     return rise, risen + rise * max(0, age - state.rows)
 
@@ -259,7 +205,7 @@ def _shrunk(value: float, variance: float, strength: float) -> float:
     return value * max(0.0, 1.0 - strength * variance / (value * value)) if value > 0.0 else 0.0
 
 
-def _growth(then: int, now: int, age: int, capacity: int | None, exponent: float) -> tuple[float, float]:
+def growth(then: int, now: int, age: int, capacity: int | None, exponent: float) -> tuple[float, float]:
     """The share of the loss that more examples remove, and summed over the reign (by trapezoids)."""
     most = math.inf if capacity is None else float(capacity)
     if then <= 0 or now <= then:
@@ -268,7 +214,8 @@ def _growth(then: int, now: int, age: int, capacity: int | None, exponent: float
     return shares[4], age * (sum(shares) - shares[4] / 2) / 4
 
 
-def _dot(left: list[float] | tuple[float, ...], right: list[float] | tuple[float, ...]) -> float:
+def dot(left: Sequence[float], right: Sequence[float]) -> float:
+    """The sum of the products."""
     return math.fsum(a * b for a, b in zip(left, right, strict=True))
 
 

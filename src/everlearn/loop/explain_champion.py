@@ -15,7 +15,8 @@ def _standing(facts: Facts) -> str:
     lower, upper = facts.number("lower"), facts.number("upper")
     if value is None or threshold is None or not name:
         return ""
-    costed = "accumulated" in facts  # then ``upper`` and ``rows`` are those of the costs
+    # In older evidence of costs, ``upper`` and ``rows`` are those of the costs.
+    costed = "accumulated" in facts and "cost_rows" not in facts
     bounds = "" if lower is None or upper is None or costed else f", between {num(lower)} and {num(upper)}"
     rows = None if costed else facts.number("rows")
     on = "" if rows is None else f" on its newest {num(rows)} matured rows"
@@ -39,12 +40,13 @@ def update(case: Case) -> Story:
 
 
 def _prices(facts: Facts) -> str:
-    excess, cost = facts.number("upper"), facts.number("cost")
-    if "accumulated" not in facts or excess is None or cost is None:
+    excess, cost = facts.number("accumulated"), facts.number("cost")
+    if excess is None or cost is None:
         return ""
-    rows = facts.number("rows")
+    rows = facts.number("cost_rows")
+    rows = facts.number("rows") if rows is None else rows
     on = "" if rows is None else f" in {num(rows)} rows"
-    return f"Staying was put at up to {num(excess)} rows answered wrongly{on}, an update at {num(cost)}."
+    return f"Staying was put at {num(excess)} rows answered wrongly{on}, an update at {num(cost)}."
 
 
 def _not_updated(case: Case) -> str:

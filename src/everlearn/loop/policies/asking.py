@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from everlearn.loop.cost import forecast
+from everlearn.loop.forecast import forecast
 from everlearn.loop.policies.situation import Answer, Situation, Standing
 from everlearn.spec import PolicySpec, parse_duration
 
@@ -84,20 +84,21 @@ def _cost_aware(policy: PolicySpec, now: Situation, _standing: Standing) -> Answ
     seconds = now.budget.expected if now.budget else 0.0
     price = policy.price + policy.price_per_second * seconds
     said = forecast(now.cost, now.row, now.learnable, price, now.capacity)
-    evidence = {
-        "excess_per_row": said.excess,
-        "accumulated": said.accumulated,
-        "upper": said.upper,
-        "cost": said.cost,
-        "lost": said.lost,
-        "rows": said.rows,
-    }
     if not said.worth:
         return None
+    evidence = {
+        "excess_per_row": said.excess,
+        "average_per_row": said.average,
+        "accumulated": said.accumulated,
+        "cost": said.cost,
+        "lost": said.lost,
+        "cost_rows": said.rows,
+    }
     reason = (
-        f"in {said.rows} rows since the last update, staying has cost {said.upper:.1f} rows answered wrongly"
+        f"in {said.rows} rows since the last update, staying has cost {said.accumulated:.1f} rows answered "
+        f"wrongly, and costs {1000 * said.excess:.1f} in every 1,000"
     )
-    if said.upper < said.cost:
+    if not said.pays:
         reason = (
             f"what another update would bring is not known, and {said.lost:.0f} rows were answered wrongly"
         )
