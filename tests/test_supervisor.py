@@ -134,11 +134,13 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_it_starts_serves_and_stops_cleanly(up: Callable[..., Up]) -> None:
     server = up()
     key = server.hears("key")
+    assert len(server.hears("admin")["invite"]) == 47
     url = server.hears("ready")["url"]
     assert (server.data / "key").read_text().strip() == key["key"]
     assert stat.S_IMODE((server.data / "key").stat().st_mode) == 0o600
     assert server.ask(f"{url}/health") == 200
     assert server.ask(f"{url}/v1/models", key["key"]) == 200
+    assert stat.S_IMODE((server.data / "token-secret").stat().st_mode) == 0o600
     assert json.loads((server.data / "server.json").read_text())["url"] == url
     children = list(server.children().values())
     assert len(children) == 3

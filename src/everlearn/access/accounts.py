@@ -10,7 +10,7 @@ from everlearn.access import sessions
 from everlearn.access.audit import entry
 from everlearn.access.limits import LockOut
 from everlearn.access.ports import AccessStore, Hasher, Signer
-from everlearn.access.secrets import digest_of, new_secret, same
+from everlearn.access.secrets import digest_of, new_invite, same
 from everlearn.access.sessions import ACCESS_SECONDS, Claims, Session, Tokens
 from everlearn.access.users import INVITE_SECONDS, User, check_password
 from everlearn.access.words import Role
@@ -102,7 +102,7 @@ class Accounts:
         An old password and old sessions end at once. Raises NotFoundError.
         """
         user = self._found(name)
-        token = new_secret()
+        token = new_invite()
         until = self._now() + INVITE_SECONDS
         user = self._users.replace(replace(user, password=None, invite=digest_of(token), invite_until=until))
         self._sessions.end_all(name)
@@ -169,7 +169,7 @@ def first_admin(store: AccessStore, hasher: Hasher, password: str | None, now: f
     """
     if store.users.list(limit=1).items:
         return None
-    token = None if password is not None else new_secret()
+    token = None if password is not None else new_invite()
     user = User("admin", Role.ADMIN, created_at=now)
     if password is not None:
         user = replace(user, password=hasher.hash(password))

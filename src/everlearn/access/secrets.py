@@ -33,6 +33,11 @@ def new_id() -> str:
     return secrets.token_hex(ID_BYTES)
 
 
+def new_invite() -> str:
+    """An invitation's token. Its prefix says what it is, and keeps it from looking like an option."""
+    return f"evi_{new_secret()}"
+
+
 def digest_of(secret: str) -> str:
     """What is stored of a secret: its SHA-256 in 64 hex digits."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -152,7 +152,7 @@ async def refresh(request: Request, keeper: TheDoorkeeper) -> Any:
     "/accept",
     response_model=TokenAnswer,
     openapi_extra=body_of(
-        AcceptBody, {"name": "ann", "invite": "4fQ...", "password": "correct horse battery"}
+        AcceptBody, {"name": "ann", "invite": "evi_4fQ...", "password": "correct horse battery"}
     ),
 )
 async def accept(request: Request, keeper: TheDoorkeeper) -> Any:

@@ -47,7 +47,7 @@ class InviteAnswer(BaseModel):
         json_schema_extra={
             "example": {
                 "user": {**_USER, "state": "invited"},
-                "invite": "4fQ...",
+                "invite": "evi_4fQ...",
                 "invite_until": "2024-05-04T12:00:00.000000Z",
             }
         }
