@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
@@ -21,6 +22,7 @@ from everlearn.loop.cost import CostState, Settings
 from everlearn.loop.forecast import forecast
 from everlearn.loop.policies.asking import part_of
 from everlearn.loop.policy import Advice, Situation, advise
+from everlearn.loop.state import load
 from everlearn.spec import ModelSpec, PolicySpec, parse_spec
 
 
@@ -299,6 +301,14 @@ def test_an_update_that_costs_little_beside_what_is_lost_is_tried() -> None:
     assert not forecast(CostState(), 0, 0, 1.0).worth
 
 
+def test_the_losses_of_what_had_learned_nothing_are_no_yardstick() -> None:
+    state = CostState()
+    for _ in range(500):
+        state.saw(1.0)
+    state.updated(600, 400)
+    assert (state.base, state.asked) == (0.0, [])
+
+
 def test_what_it_remembers_is_small_and_plain() -> None:
     state = lived([(20_000, 0.2)], 0.25)
     stored = msgspec.json.encode(state)
@@ -329,6 +339,20 @@ def test_the_measured_work_of_an_update_is_part_of_its_cost() -> None:
         said({"name": "cost_aware", "price_per_second": 0.1}, cost=state, budget=budget).evidence["cost"]
         == 29.0
     )
+
+
+def test_a_live_model_learns_what_its_updates_brought_from_the_reverse_shadow(
+    make_world: Callable[..., Any],
+) -> None:
+    quick = {"first_rows": 60, "min_labels": 40, "cooldown": 40, "check_every": 10}
+    world = make_world(policy={**quick, "name": "cost_aware", "price": 5.0, "reuse": False})
+    world.stream(250, batch=25)
+    world.stream(300, turned=True, batch=25)
+    cost = load(world.store.ledger.checkpoint("toy").state).cost
+    assert "promote" in world.kinds()
+    assert cost.pair_rows >= 100
+    assert cost.pair_sum > 0.3 * cost.pair_rows  # the old concept is wrong by now
+    assert cost.beliefs() != CostState().beliefs()
 
 
 # -- hindsight ----------------------------------------------------------------------------------------

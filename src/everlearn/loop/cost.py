@@ -105,20 +105,23 @@ class CostState(msgspec.Struct):
         self, row: int, known: int, capacity: int | None = None, settings: Settings = DEFAULT
     ) -> None:
         """Another version was trained as of a row, from the labels known by then, and answers from now on."""
-        seen = features(self, row, known, capacity, settings)
-        if seen.since is not None and seen.now[1] > settings.restart * max(self.base, LEAST_LOSS):
-            self.origin = max(self.origin, known - seen.since)
-        learned = self._with_pairs(settings)
-        if learned is not None:
-            self.precision, self.weighted = learned
-        self.asked = list(seen.now) if self.rows else []
+        if self.known and self.rows:  # else what answered before had learned nothing, or answered nothing
+            self._ended(features(self, row, known, capacity, settings), known, settings)
+        else:
+            self.asked = []
         self._restart()
         self.at, self.known = row, known
 
+    def _ended(self, seen: Features, known: int, settings: Settings) -> None:
+        """What is kept of a champion's reign."""
+        if seen.since is not None and seen.now[1] > settings.restart * max(self.base, LEAST_LOSS):
+            self.origin = max(self.origin, known - seen.since)
+        self.precision, self.weighted = self._with_pairs(settings) or (self.precision, self.weighted)
+        self.asked = list(seen.now)
+        start = self.first / self.first_rows
+        self.base = start if self.base == 0.0 else (self.base + start) / 2
+
     def _restart(self) -> None:
-        if self.first_rows:
-            start = self.first / self.first_rows
-            self.base = start if self.base == 0.0 else (self.base + start) / 2
         self.rows = self.first_rows = self.pair_rows = 0
         self.first = self.total = self.level = self.pair_sum = self.pair_squares = 0.0
 

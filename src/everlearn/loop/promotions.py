@@ -43,6 +43,9 @@ def watch(engine: Judge, shadow: Shadow, marks: Mapping[int, Sequence[gate.Mark]
         if row.row > watched.opened
     ]
     bake.take(watched, pairs)
+    if state.cost.asked and gate.binary(spec):
+        for row in pairs:
+            state.cost.compared(row.old, row.new)
     bake.hold(watched, spec.rollback)
     verdict = bake.verdict(watched, spec.rollback)
     if verdict.end == "baked":
