@@ -45,7 +45,9 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL of the database; default: SQLite in the data folder."
     )
     database_synchronous: Literal["FULL", "NORMAL"] = Field(
-        default="FULL", description="SQLite's promise at power loss: FULL keeps every acknowledged event."
+        default="NORMAL",
+        description="SQLite's promise at a power cut: NORMAL may lose the last tenth of a second (but see "
+        "durability in a model's spec), FULL flushes every commit to disk before it is answered.",
     )
     artifacts: Path | None = Field(
         default=None, description="Folder of the stored versions; default: artifacts in the data folder."

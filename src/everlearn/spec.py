@@ -199,7 +199,8 @@ class ModelSpec(_Frozen):
     ``threshold`` is the performance that the model must keep, in its ``metric`` (``None``: the
     installation's ``PERFORMANCE_THRESHOLD``). ``publish_every`` is how many labels a ``stream``
     learner takes in before it publishes a version. ``strict`` refuses columns that the schema does
-    not name instead of ignoring them.
+    not name instead of ignoring them. ``durability`` is what an acknowledged prediction or label survives:
+    ``sync`` a power cut, ``group`` the death of every process, ``async`` (predictions alone) neither.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -212,6 +213,7 @@ class ModelSpec(_Frozen):
     threshold: float | None = None
     label_horizon: RowHorizon | str = "auto"
     publish_every: Annotated[int, Field(ge=1)] = 100
+    durability: Literal["sync", "group", "async"] = "group"
     policy: PolicySpec = PolicySpec()
     gate: GateSpec = GateSpec()
     rollback: RollbackSpec = RollbackSpec()

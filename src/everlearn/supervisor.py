@@ -33,6 +33,8 @@ COMPILER = (
     "from everlearn.processes import die_with_parent; from everlearn.learners.ahead import main;"
     "die_with_parent(); main()"
 )
+BACKGROUND = 5
+"""The niceness of what may wait: learning takes the processor that serving leaves."""
 POLL_SECONDS = 0.1
 STOP_SECONDS = 4.0
 READY_SECONDS = 120.0
@@ -49,12 +51,13 @@ class Say(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A process to keep running: its name, the module that it runs, and its own variables."""
+    """A process to keep running: its name, the module it runs, its own variables, its niceness."""
 
     name: str
     module: str
     environment: Mapping[str, str] = field(default_factory=dict)
     arguments: Sequence[str] = ()
+    niceness: int = 0
 
 
 class Child:
@@ -83,6 +86,8 @@ class Child:
             pass_fds=() if self._fd is None else (self._fd,),
             process_group=0,  # Ctrl-C on the terminal reaches the supervisor alone, which stops them in order
         )
+        if self.part.niceness:
+            os.setpriority(os.PRIO_PROCESS, self.process.pid, self.part.niceness)
         self._started = time.monotonic()
 
     def died(self) -> str | None:
@@ -259,9 +264,8 @@ class Supervisor:
             Child(Part(n, "everlearn.api.serve", handed), environment, listener.fileno(), output)
             for n in names
         ]
-        others = [Part("worker", "everlearn.worker"), Part("scheduler", "everlearn.scheduler")]
-        if self._installation.mirrors:
-            others.append(Part("mirror", "everlearn.mirror"))
+        names = ["worker", "scheduler", *(["mirror"] if self._installation.mirrors else [])]
+        others = [Part(name, f"everlearn.{name}", niceness=BACKGROUND) for name in names]
         return family + [Child(part, environment, None, output) for part in others]
 
     def _output(self) -> _Output:

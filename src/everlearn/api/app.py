@@ -39,6 +39,7 @@ from everlearn.api import (
 )
 from everlearn.api.auth import Authentication, Authenticator, caller
 from everlearn.api.doorkeeper import Doorkeeper, make_doorkeeper
+from everlearn.api.hot import HotPath
 from everlearn.api.idempotency import Idempotency
 from everlearn.api.instruments import Instruments
 from everlearn.api.middleware import BodyLimit, Context
@@ -113,6 +114,7 @@ def create_app(
         app.include_router(router, dependencies=[Depends(caller)], responses=problems.documented(401, 403))
     describe(app)
     # The last one added is the outermost.
+    app.add_middleware(HotPath, door=door)
     app.add_middleware(BodyLimit, limit=max_body)
     app.add_middleware(Authentication, doorkeeper=doorkeeper, permissions=Permissions(app))
     app.add_middleware(Context, instruments=door.instruments)
@@ -156,7 +158,7 @@ def _door(parts: Parts, receipts: Receipts | None, threshold: float, poll: float
     return Door(
         parts=parts,
         runtime=Runtime(parts, instruments, poll=poll),
-        writer=GroupCommit(parts.log),
+        writer=GroupCommit(parts.log, on_loss=instruments.unwritten),
         idempotency=Idempotency(receipts, parts.clock.now),
         instruments=instruments,
         threshold=threshold,

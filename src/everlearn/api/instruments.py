@@ -30,6 +30,7 @@ class Instruments:
     def __init__(self, parts: Parts) -> None:
         self._registry = registry = CollectorRegistry()
         self._gauges = StoreGauges(parts)
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "everlearn_requests", "HTTP requests", ["method", "route", "status"], registry=registry
         )
@@ -49,11 +50,27 @@ class Instruments:
             "everlearn_failed_loads", "Champions that failed to load", registry=registry
         )
 
+        self._unwritten = Counter(
+            "everlearn_unwritten",
+            "Predictions answered with durability async that could not be stored",
+            registry=registry,
+        )
+
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered (status 0: its caller was gone)."""
+        answered = self._known.get((method, route, status))
+        if answered is None:
+            answered = self._of(method, route, status)
+        answered[0].inc()
+        answered[1].observe(seconds)
+
+    def _of(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """The counter and the histogram of one kind of request; looking them up costs more than counting."""
         known = method if method in ("GET", "POST", "PATCH", "DELETE") else "other"
-        self._requests.labels(known, route, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        found = self._requests.labels(known, route, str(status)), self._request_seconds.labels(route)
+        if known == method:  # a caller may invent methods
+            self._known[method, route, status] = found
+        return found
 
     def predicted(self, rows: int, seconds: float) -> None:
         """A model answered rows."""
@@ -66,6 +83,10 @@ class Instruments:
             count = sum(receipt.status is status for receipt in receipts)
             if count:
                 self._labels.labels(status.value).inc(count)
+
+    def unwritten(self, rows: int) -> None:
+        """Rows were answered and could not be stored (``durability: async``)."""
+        self._unwritten.inc(rows)
 
     def loaded(self, rows: int) -> None:
         """Rows of history were stored."""

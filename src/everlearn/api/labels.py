@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
-from everlearn.api.parts import TheDoor
+from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented
 from everlearn.api.times import Time
 from everlearn.api.values import Id, Value
@@ -62,22 +62,40 @@ class LabelsAnswer(BaseModel):
 @router.post("/labels", response_model=LabelsAnswer, responses=documented(404, 413, 503))
 async def add_labels(model: str, body: LabelsBody, door: TheDoor, _: IdempotencyKey = None) -> Response:
     """Tell the truth for predictions. A label of the wrong type refuses the whole request."""
-    served = await door.runtime.served(model)
-    values = check(served.schema, [label.value for label in body.labels])
     now = door.parts.clock.now()
-    events = [
-        NewEvent(
-            EventKind.LABEL,
-            now if label.at is None else label.at,
-            label.id,
-            {"value": value, "correction": label.correction},
-        )
-        for label, value in zip(body.labels, values, strict=True)
-    ]
-    receipts = await door.writer.append(model, events)
-    door.instruments.labelled(receipts)
-    told = tell([label.id for label in body.labels], receipts)
+    told = await record_labels(
+        door,
+        model,
+        [label.id for label in body.labels],
+        [label.value for label in body.labels],
+        [label.correction for label in body.labels],
+        [now if label.at is None else label.at for label in body.labels],
+    )
     return Response(msgspec.json.encode(told), media_type="application/json")
+
+
+async def record_labels(
+    door: Door,
+    model: str,
+    ids: Sequence[str],
+    values: Sequence[Scalar],
+    corrections: Sequence[bool],
+    times: Sequence[float],
+) -> dict[str, Any]:
+    """Store labels, and return what the caller is told. With ``durability: async`` they are waited for, too.
+
+    Raises SchemaError for values of the wrong type, NotFoundError, and UnavailableError.
+    """
+    served = await door.runtime.served(model)
+    events = [
+        NewEvent(EventKind.LABEL, at, key, {"value": value, "correction": correction})
+        for key, value, correction, at in zip(
+            ids, check(served.schema, values), corrections, times, strict=True
+        )
+    ]
+    receipts = await door.writer.append(model, events, flush=served.spec.durability == "sync")
+    door.instruments.labelled(receipts)
+    return tell(ids, receipts)
 
 
 def check(schema: Schema, values: Sequence[Scalar]) -> list[Scalar]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
+from random import getrandbits
 from typing import Any
 
 from loguru import logger
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,18 +16,22 @@ from everlearn.api.problems import problem, unexpected
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MODEL = re.compile(r"/v1/models/([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:/|$)")
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
-_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""The security headers; the documentation's pages bring their own policy, the last."""
 
 
 def header(scope: Scope, wanted: bytes) -> str:
     """The value of a request header, or the empty text."""
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return str(value.decode("latin-1"))
+    return ""
 
 
 def template_of(scope: Scope) -> str:
@@ -54,7 +57,7 @@ class Context:
             await self.app(scope, receive, send)
             return
         given = header(scope, b"x-request-id")
-        request_id = given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _SAFE_ID.fullmatch(given) else f"{getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id, scope["path"])
         started = time.perf_counter()
@@ -76,7 +79,7 @@ class Context:
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         template = template_of(scope)
         self._instruments.request(scope["method"], template, status, seconds)
-        quiet = template in ("/health", "/v1/health/ready", "/metrics")
+        quiet = template in ("/health", "/v1/health/ready", "/metrics") or scope["state"].get("quiet", False)
         level = "DEBUG" if quiet else "INFO"
         logger.log(level, "{} {} {} {:.1f} ms", scope["method"], template, status or "gone", seconds * 1000)
 
@@ -94,12 +97,13 @@ class _Answer:
         """Send one message on."""
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self._request_id
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-            if not self._docs:
-                headers.setdefault("Content-Security-Policy", _POLICY)
+            own = _HEADERS[:-1] if self._docs else _HEADERS
+            given = {name for name, _ in message.get("headers", ())}
+            message["headers"] = [
+                *message.get("headers", ()),
+                (b"x-request-id", self._request_id.encode()),
+                *(header for header in own if header[0] not in given),
+            ]
         await self._send(message)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loguru import logger
@@ -44,7 +44,8 @@ MAX_BACKOFF = 60.0
 class Served:
     """What answers for a model. ``version`` is older than ``champion.version`` while a load fails.
 
-    ``abstaining`` is whether the loop has found the model's performance under its floor.
+    ``abstaining`` is whether the loop has found the model's performance under its floor. ``single`` answers
+    one clean row, where the predictor has a quick way.
     """
 
     spec: ModelSpec
@@ -53,6 +54,7 @@ class Served:
     version: int
     predictor: Predictor | Baseline
     abstaining: bool = False
+    single: Callable[[Row], Output] | None = None
 
     @property
     def withholding(self) -> bool:
@@ -62,6 +64,8 @@ class Served:
     def answer(self, rows: Sequence[Row]) -> tuple[Checked, list[Output]]:
         """Check rows against the schema and answer them; raises SchemaError with every fault."""
         checked = self.schema.check(rows)
+        if self.single is not None and len(checked.rows) == 1:
+            return checked, [self.single(checked.rows[0])]
         return checked, self.predictor.predict(checked.rows)
 
 
@@ -219,14 +223,16 @@ class Runtime:
 
     def _load(self, spec: ModelSpec, champion: Champion, version: int, digest: str | None) -> Served:
         predictor: Predictor | Baseline
+        single = None
         if digest is None:
             predictor = Baseline(self._majority(spec.name))
         else:
             predictor = Predictor.from_bundle(self._parts.artifacts.get(digest))
             self._warm(predictor)
             predictor.self_test()
+            single = predictor.single()
         abstaining = self._abstains(spec)
-        return Served(spec, Schema.from_spec(spec), champion, version, predictor, abstaining)
+        return Served(spec, Schema.from_spec(spec), champion, version, predictor, abstaining, single)
 
     def _warm(self, predictor: Predictor) -> None:
         try:
