@@ -129,6 +129,19 @@ def test_sessions_end_one_by_one_all_or_by_age(access: AccessStore) -> None:
     assert [access.sessions.find(name * 64) is not None for name in "abcd"] == [False, False, False, True]
 
 
+def test_nothing_is_found_under_names_that_no_database_can_hold(access: AccessStore) -> None:
+    access.users.add(User("ann", None))
+    for name in ("ann\0", "\0", ""):
+        assert access.users.find(name) is None
+        assert access.keys.find(name) is None
+        assert access.audit.list(who=name).items == []
+        with pytest.raises(NotFoundError):
+            access.users.delete(name)
+        with pytest.raises(NotFoundError):
+            access.keys.revoke(name, 1.0)
+    assert access.users.list("\0").next is None
+
+
 def test_the_audit_log_is_numbered_and_read_backwards(access: AccessStore) -> None:
     for i in range(5):
         access.audit.add(

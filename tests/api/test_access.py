@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 
 from everlearn.adapters.passwords import Argon2
 from everlearn.adapters.tokens import Hs256
+from everlearn.api.doorkeeper import Turns
 from everlearn.api.throttle import Rates
 from everlearn.errors import UnavailableError
 
@@ -286,6 +288,47 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
 
     monkeypatch.setattr("everlearn.api.small.PATIENCE", 0.05)
     assert (await admin.post("/v1/auth/login", content=slow())).status_code == 408
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/users/%00", "/v1/users?cursor=%00", "/v1/audit?who=%00", "/v1/audit?cursor=x"]
+)
+async def test_strange_texts_are_no_fault_of_the_server(admin: httpx.AsyncClient, path: str) -> None:
+    assert (await admin.get(path)).status_code in (200, 404, 422)
+
+
+async def test_half_a_character_is_refused(admin: httpx.AsyncClient) -> None:
+    for path, body in (
+        ("/v1/users", b'{"name": "ann", "grants": {"\\ud800": "viewer"}}'),
+        ("/v1/keys", b'{"\\ud800": 1}'),
+    ):
+        answer = await admin.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422, answer.text
+
+
+async def test_logins_wait_for_each_other_and_not_without_end() -> None:
+    turns, running, most = Turns(waiting=3), 0, 0
+
+    def slow() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.01)
+        running -= 1
+
+    done = await asyncio.gather(*(turns.take(slow) for _ in range(10)), return_exceptions=True)
+    assert most == 1
+    assert sum(isinstance(result, UnavailableError) for result in done) == 6
+    await turns.take(slow)
+
+
+async def test_wrong_invitations_are_counted_as_wrong_keys_are(
+    make_app: Callable[..., FastAPI], connect: Any
+) -> None:
+    async with connect(make_app(rates=Rates(wrong=1.0, burst=2))) as client:
+        body = {"name": "ann", "invite": "x", "password": PASSWORD}
+        found = [(await client.post("/v1/auth/accept", json=body)).status_code for _ in range(4)]
+        assert found == [401, 401, 429, 429]
 
 
 # The audit log

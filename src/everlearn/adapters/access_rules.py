@@ -1,8 +1,13 @@
-"""What every access store agrees on: the errors that they raise."""
+"""What every access store agrees on: the errors that they raise, and what can be looked for."""
 
 from __future__ import annotations
 
 from everlearn.errors import ConflictError, NotFoundError
+
+
+def plain(text: str) -> str:
+    """A text to look for, in which nothing is that a database could not take: no stored name holds NUL."""
+    return text.replace("\0", "\ufffd")
 
 
 def unknown_key(key_id: str) -> NotFoundError:

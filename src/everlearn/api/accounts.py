@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,10 +22,11 @@ from everlearn.api.throttle import too_many
 from everlearn.api.times import IsoTime, iso_or_none
 from everlearn.errors import EverlearnError, ForbiddenError, UnauthorizedError
 
-open_ = APIRouter(prefix="/v1/auth", tags=["access"], responses=documented(401, 413, 422, 429, 503))
+open_ = APIRouter(prefix="/v1/auth", tags=["access"], responses=documented(401, 408, 413, 422, 429, 503))
 own = APIRouter(prefix="/v1/auth", tags=["access"])
 
-T = TypeVar("T")
+_TOO_MANY_WRONG = "Too many wrong credentials from this address"
+
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
@@ -133,7 +134,7 @@ async def refresh(request: Request, keeper: TheDoorkeeper) -> Any:
     body = await read_small(request, RefreshBody)
     address = address_of(request.scope)
     if wait := keeper.throttle.blocked(address, keeper.now()):
-        return too_many(request_id_of(request), wait, "Too many wrong tokens from this address")
+        return too_many(request_id_of(request), wait, _TOO_MANY_WRONG)
     try:
         _, tokens = await run_in_threadpool(keeper.accounts.refresh, body.refresh_token)
     except ReusedError as error:
@@ -176,7 +177,7 @@ async def logout(request: Request, caller: Caller, keeper: TheDoorkeeper) -> Res
 @own.post(
     "/password",
     response_model=TokenAnswer,
-    responses=documented(403, 422, 429),
+    responses=documented(403, 408, 422),
     openapi_extra=body_of(PasswordBody, {"old": "correct horse battery", "new": "four other random words"}),
 )
 async def change_password(request: Request, caller: Caller, keeper: TheDoorkeeper) -> Any:
@@ -207,10 +208,15 @@ async def _tried(
     request: Request, keeper: Doorkeeper, action: str, name: str, attempt: Callable[[], Tokens]
 ) -> TokenAnswer | Response:
     """The tokens of an attempt; whatever comes of it stands in the audit log."""
+    address = address_of(request.scope)
+    if wait := keeper.throttle.blocked(address, keeper.now()):
+        return too_many(request_id_of(request), wait, _TOO_MANY_WRONG)
     try:
-        tokens = await run_in_threadpool(attempt)
+        tokens = await keeper.turns.take(attempt)
     except EverlearnError as error:
-        if keeper.may_note(f"address {address_of(request.scope)}"):
+        if isinstance(error, UnauthorizedError):
+            keeper.throttle.wrong(address, keeper.now())
+        if keeper.may_note(f"address {address}"):
             await note(request, keeper, f"user:{name}", action, "own account", error.status)
         if isinstance(error, LockedOutError):
             return too_many(request_id_of(request), error.wait, "Too many failed logins")

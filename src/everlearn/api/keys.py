@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from everlearn.access.keys import KeyRecord, make_key
 from everlearn.access.words import Scope
 from everlearn.api.auth import Caller
+from everlearn.api.body import JsonRoute
 from everlearn.api.doorkeeper import TheDoorkeeper
 from everlearn.api.pagination import Listing, PageWanted, listing
 from everlearn.api.problems import documented
 from everlearn.api.times import IsoTime, Time, iso, iso_or_none
 
-router = APIRouter(prefix="/v1/keys", tags=["access"], responses=documented(403))
+router = APIRouter(prefix="/v1/keys", tags=["access"], route_class=JsonRoute, responses=documented(403))
 
 _KEY: dict[str, Any] = {
     "id": "3f9a1c2b4d5e",

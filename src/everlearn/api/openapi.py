@@ -63,10 +63,10 @@ def _specs() -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any]) -> None:
-    """What any route behind the key may answer: 413 to a body, 503 while the store is down."""
+    """What any route behind the key may answer: 413 to a body, 429 too often, 503 while the store is down."""
     if "401" not in operation["responses"]:
         return
-    for status, told in documented(*((413, 503) if "requestBody" in operation else (503,))).items():
+    for status, told in documented(*((413, 429, 503) if "requestBody" in operation else (429, 503))).items():
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         told_here = {"description": told["description"], "content": content}
         operation["responses"].setdefault(str(status), told_here)

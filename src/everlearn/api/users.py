@@ -12,13 +12,14 @@ from starlette.responses import Response
 from everlearn.access.names import user_name
 from everlearn.access.users import User, check_grants
 from everlearn.access.words import Role
+from everlearn.api.body import JsonRoute
 from everlearn.api.doorkeeper import Doorkeeper, TheDoorkeeper
 from everlearn.api.pagination import Listing, PageWanted, listing
 from everlearn.api.problems import documented
 from everlearn.api.times import IsoTime, iso, iso_or_none
 from everlearn.errors import NotFoundError
 
-router = APIRouter(prefix="/v1/users", tags=["access"], responses=documented(403))
+router = APIRouter(prefix="/v1/users", tags=["access"], route_class=JsonRoute, responses=documented(403))
 
 _USER: dict[str, Any] = {
     "name": "ann",

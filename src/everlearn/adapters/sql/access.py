@@ -14,6 +14,7 @@ from everlearn.access.sessions import Session
 from everlearn.access.users import User
 from everlearn.access.words import Role, Scope
 from everlearn.adapters import access_rules, rules
+from everlearn.adapters.access_rules import plain
 from everlearn.adapters.sql.codec import from_json, to_json
 from everlearn.adapters.sql.database import Database
 from everlearn.adapters.sql.tables import api_keys, audit, sessions, users
@@ -36,7 +37,7 @@ class SqlKeys:
     def find(self, key_id: str) -> KeyRecord | None:
         """See the port."""
         with self._database.read() as connection:
-            row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).one_or_none()
+            row = connection.execute(select(api_keys).where(api_keys.c.id == plain(key_id))).one_or_none()
         return None if row is None else _key(row)
 
     def list(self, cursor: str | None = None, limit: int = 100) -> Page[KeyRecord]:
@@ -44,17 +45,17 @@ class SqlKeys:
         rules.check_limit(limit)
         query = select(api_keys).order_by(api_keys.c.id).limit(limit + 1)
         if cursor is not None:
-            query = query.where(api_keys.c.id > cursor)
+            query = query.where(api_keys.c.id > plain(cursor))
         with self._database.read() as connection:
             found = [_key(row) for row in connection.execute(query)]
         return rules.page_of(found, limit, lambda record: record.id)
 
     def revoke(self, key_id: str, at: float) -> KeyRecord:
         """See the port."""
-        query = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+        query = update(api_keys).where(api_keys.c.id == plain(key_id), api_keys.c.revoked_at.is_(None))
         with self._database.write() as connection:
             connection.execute(query.values(revoked_at=at))
-            row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).one_or_none()
+            row = connection.execute(select(api_keys).where(api_keys.c.id == plain(key_id))).one_or_none()
         if row is None:
             raise access_rules.unknown_key(key_id)
         return _key(row)
@@ -62,7 +63,7 @@ class SqlKeys:
     def used(self, key_id: str, at: float) -> None:
         """See the port."""
         with self._database.write() as connection:
-            connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(used_at=at))
+            connection.execute(update(api_keys).where(api_keys.c.id == plain(key_id)).values(used_at=at))
 
 
 class SqlUsers:
@@ -82,7 +83,7 @@ class SqlUsers:
     def find(self, name: str) -> User | None:
         """See the port."""
         with self._database.read() as connection:
-            row = connection.execute(select(users).where(users.c.name == name)).one_or_none()
+            row = connection.execute(select(users).where(users.c.name == plain(name))).one_or_none()
         return None if row is None else _user(row)
 
     def list(self, cursor: str | None = None, limit: int = 100) -> Page[User]:
@@ -90,7 +91,7 @@ class SqlUsers:
         rules.check_limit(limit)
         query = select(users).order_by(users.c.name).limit(limit + 1)
         if cursor is not None:
-            query = query.where(users.c.name > cursor)
+            query = query.where(users.c.name > plain(cursor))
         with self._database.read() as connection:
             found = [_user(row) for row in connection.execute(query)]
         return rules.page_of(found, limit, lambda user: user.name)
@@ -109,8 +110,8 @@ class SqlUsers:
     def delete(self, name: str) -> None:
         """See the port."""
         with self._database.write() as connection:
-            connection.execute(delete(sessions).where(sessions.c.user == name))
-            if connection.execute(delete(users).where(users.c.name == name)).rowcount == 0:
+            connection.execute(delete(sessions).where(sessions.c.user == plain(name)))
+            if connection.execute(delete(users).where(users.c.name == plain(name))).rowcount == 0:
                 raise access_rules.unknown_user(name)
 
 
@@ -175,7 +176,7 @@ class SqlAudit:
         if before is not None:
             query = query.where(audit.c.number < before)
         if who is not None:
-            query = query.where(audit.c.who == who)
+            query = query.where(audit.c.who == plain(who))
         with self._database.read() as connection:
             found = [AuditEntry(**row._asdict()) for row in connection.execute(query)]
         return rules.page_of(found, limit, lambda entry: entry.number)
