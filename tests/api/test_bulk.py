@@ -113,7 +113,9 @@ async def test_a_long_table_goes_in_chunks(
     append = place.store.log.append
     monkeypatch.setattr(uploads, "CHUNK", 40)
     monkeypatch.setattr(uploads.Upload.parts, "__defaults__", (40,))
-    monkeypatch.setattr(place.store.log, "append", lambda m, e: appended.append(len(e)) or append(m, e))
+    monkeypatch.setattr(
+        place.store.log, "append", lambda m, e, *, flush=False: appended.append(len(e)) or append(m, e)
+    )
     answer = await sent(trained, kind, encoded(kind, table(100)))
     assert [told["id"] for told in decoded(kind, answer.content)] == [f"r{i}" for i in range(100)]
     assert appended == [40, 40, 20]
@@ -343,3 +345,34 @@ async def test_labels_are_remembered_by_their_key(trained: httpx.AsyncClient) ->
 async def test_json_goes_its_own_way(trained: httpx.AsyncClient, history: Callable[..., Any]) -> None:
     assert (await trained.post(URL, json={"row": {"a": 1, "b": 2}})).status_code == 200
     assert (await trained.post(URL, content=b"a", headers={"Content-Type": "text/plain"})).status_code == 422
+
+
+async def test_many_rows_of_json_are_answered_as_few_are(trained: httpx.AsyncClient, place: Any) -> None:
+    rows = [{k: v for k, v in row.items() if k != "id"} for row in table(300)]
+    rows[7] = {"b": 1.5, "note": "x"}
+    few = [
+        told
+        for i in range(0, 300, 100)
+        for told in (await trained.post(URL, json={"rows": rows[i : i + 100]})).json()["predictions"]
+    ]
+    ids = [f"many-{i}" for i in range(300)]
+    answer = (await trained.post(URL, json={"rows": rows, "ids": ids})).json()
+    assert answer["ignored_columns"] == {"note": 1}
+    assert answer["predictions"] == [{**told, "id": key} for told, key in zip(few, ids, strict=True)]
+    again = (await trained.post(URL, json={"rows": rows, "ids": ids})).json()
+    assert again == answer
+    found = place.store.log.find("toy", ids)
+    assert [dict(found[key][0].features) for key in ids] == [*rows[:7], {"b": 1.5}, *rows[8:]]
+
+
+async def test_faults_among_many_rows_of_json(trained: httpx.AsyncClient, place: Any) -> None:
+    before = place.store.log.head("toy").seq
+    rows: list[dict[str, Any]] = [{"a": 1.0, "b": 2.0} for _ in range(300)]
+    ids = [f"m{i}" for i in range(300)]
+    wrong = await trained.post(URL, json={"rows": [*rows[:-1], {"a": "x", "b": 1}]})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "rows[299].a")
+    assert place.store.log.head("toy").seq == before
+    await trained.post(URL, json={"row": {"a": 9}, "id": "m200"})
+    clash = await trained.post(URL, json={"rows": rows, "ids": ids})
+    assert (clash.status_code, clash.json()["errors"][0]["field"]) == (409, "ids[200]")
+    assert place.store.log.head("toy").seq == before + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -116,6 +116,9 @@ class Recorder:
     door: Door
     served: Served
     fresh: bool
+    clash: Callable[[Sequence[tuple[int, str]], int], ConflictError] = lambda found, start: clash(
+        found, start
+    )
 
     def record(
         self,
@@ -133,8 +136,9 @@ class Recorder:
         found = self._answer(rows, ids, table)
         if not self.fresh:
             self._check(rows, ids, start)
-        receipts = self.door.parts.log.append(self.served.spec.name, self._batch(found, rows, times))
-        return _settled(found, receipts, start)
+        spec, batch = self.served.spec, self._batch(found, rows, times)
+        receipts = self.door.parts.log.append(spec.name, batch, flush=spec.durability == "sync")
+        return self._settled(found, receipts, start)
 
     async def record_few(self, rows: Sequence[Row], ids: list[str]) -> Answers:
         """The same for the rows of one short request, which shares its commit with others."""
@@ -142,8 +146,10 @@ class Recorder:
             await run_in_threadpool(self._answer, rows, ids) if len(rows) > FEW else self._answer(rows, ids)
         )
         batch = self._batch(found, rows, [self.door.parts.clock.now()] * len(rows))
-        receipts = await self.door.writer.append(self.served.spec.name, list(batch), whole=not self.fresh)
-        return _settled(found, receipts, 0)
+        spec, writer = self.served.spec, self.door.writer
+        flush = spec.durability == "sync"
+        receipts = await writer.append(spec.name, list(batch), whole=not self.fresh, flush=flush)
+        return self._settled(found, receipts, 0)
 
     def _answer(self, rows: Sequence[Row], ids: list[str], table: FloatArray | None = None) -> Answers:
         began = time.perf_counter()
@@ -171,17 +177,16 @@ class Recorder:
             if not same_features(features.setdefault(key, row), row):
                 clashes.append((start + i, key))
         if clashes:
-            raise clash(clashes, start)
+            raise self.clash(clashes, start)
 
-
-def _settled(found: Answers, receipts: Sequence[Receipt], start: int) -> Answers:
-    """The answers as they stand in the log."""
-    for i, receipt in enumerate(receipts):
-        if receipt.status is Status.CONFLICT:
-            raise clash([(start + i, found.ids[i])], start)
-        if isinstance(receipt.event, Prediction):
-            _repeat(found, i, receipt.event)
-    return found
+    def _settled(self, found: Answers, receipts: Sequence[Receipt], start: int) -> Answers:
+        """The answers as they stand in the log."""
+        for i, receipt in enumerate(receipts):
+            if receipt.status is Status.CONFLICT:
+                raise self.clash([(start + i, found.ids[i])], start)
+            if isinstance(receipt.event, Prediction):
+                _repeat(found, i, receipt.event)
+        return found
 
 
 def clash(found: Sequence[tuple[int, str]], recorded: int) -> ConflictError:

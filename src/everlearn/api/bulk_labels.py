@@ -55,7 +55,7 @@ def _store(door: Door, served: Served, upload: Upload) -> dict[str, Any]:
     told: dict[str, Any] = {"accepted": 0, "duplicate": 0, "conflict": [], "parked": []}
     for start, batch in checked_first(batches):
         try:
-            receipts = door.parts.log.append(served.spec.name, batch)
+            receipts = door.parts.log.append(served.spec.name, batch, flush=served.spec.durability == "sync")
         except UnavailableError as error:
             raise UnavailableError(f"{error.detail}. {recorded_rows(start)}") from None
         door.instruments.labelled(receipts)

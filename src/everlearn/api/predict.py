@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from everlearn.adapters.group_commit import conflict
 from everlearn.api.body import JsonRoute
 from everlearn.api.idempotency import IdempotencyKey, digest_of, key_of
+from everlearn.api.many import MANY, record_many
 from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented
 from everlearn.api.runtime import Served
@@ -172,6 +173,8 @@ async def record_predictions(
     ids that are known with other features, NotFoundError, and UnavailableError.
     """
     served = await door.runtime.served(model)
+    if len(rows) >= MANY:
+        return await record_many(door, served, rows, ids, times)
     checked, outputs = await door.runtime.answer(served, rows)
     keys = ids if ids is not None else [new_id() for _ in outputs]
     events = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from everlearn.features.columns import Cells, check_columns, numbers_of
+from everlearn.features.columns import Cells, check_columns, check_rows, numbers_of
 from everlearn.features.schema import Checked, Schema
 from everlearn.types import FeatureKind, FloatArray
 
@@ -47,5 +47,5 @@ class Part:
     def checked(self, schema: Schema) -> Checked:
         """Clean rows; raises SchemaError with the faults, in rows of this part."""
         if self.rows is not None:
-            return schema.check(self.rows)
+            return check_rows(schema, self.rows)
         return check_columns(schema, self.columns, self.size)

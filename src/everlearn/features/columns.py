@@ -25,6 +25,9 @@ from everlearn.types import FeatureKind, FloatArray, Scalar
 Cells: TypeAlias = Sequence[Any] | NDArray[Any]
 """One column (n,): plain values, or an array of booleans, whole numbers or floats (NaN: missing)."""
 
+MANY = 64
+"""Rows from which on a look at whole columns pays."""
+
 _NUMBERS = frozenset({int, float})
 
 
@@ -48,6 +51,23 @@ def check_columns(schema: Schema, columns: Mapping[str, Cells], size: int) -> Ch
         first = next(iter(schema.features))
         rows = [{k: v for k, v in row.items() if v is not None} or {first: None} for row in rows]
     return Checked(rows, dict.fromkeys(extra, size) if size else {})
+
+
+def check_rows(schema: Schema, rows: Sequence[Mapping[str, Any]]) -> Checked:
+    """``schema.check``, by columns where there are many rows and all name the same ones."""
+    columns = _columns_of(rows) if len(rows) >= MANY else None
+    return schema.check(rows) if columns is None else check_columns(schema, columns, len(rows))
+
+
+def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Cells] | None:
+    """The columns of rows that all name the same ones, else ``None``."""
+    width = len(rows[0])
+    if not all(type(row) is dict and len(row) == width for row in rows):
+        return None
+    try:
+        return {name: [row[name] for row in rows] for name in rows[0]}
+    except KeyError:
+        return None
 
 
 def numbers_of(schema: Schema, columns: Mapping[str, Cells]) -> FloatArray | None:
