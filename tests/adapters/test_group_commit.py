@@ -237,6 +237,58 @@ async def test_an_id_twice_in_one_whole_request_must_say_the_same(commit: GroupC
         await commit.append("a", [prediction("t", x=1.0), prediction("t", x=2.0)], whole=True)
 
 
+async def test_a_group_is_flushed_if_one_of_its_callers_asks(commit: GroupCommit, slow: Slow) -> None:
+    first = await held(commit, slow)
+    one = asyncio.create_task(commit.append("a", [prediction("1")]))
+    two = asyncio.create_task(commit.append("a", [prediction("2")], flush=True))
+    other = asyncio.create_task(commit.append("b", [prediction("3")]))
+    await queued(commit, 3)
+    slow.open.set()
+    await asyncio.gather(first, one, two, other)
+
+    assert slow.flushed == [False, True, False]
+
+
+async def test_what_is_posted_is_stored_without_a_word(slow: Slow, store: MemoryStore) -> None:
+    lost: list[int] = []
+    commit = GroupCommit(slow, on_loss=lost.append)  # type: ignore[arg-type]
+    commit.post("a", [prediction("1"), prediction("2")])
+    commit.post("a", [prediction("bad", value="poison")])
+    await asyncio.to_thread(commit.close)
+
+    assert store.log.head("a").rows == 2
+    assert lost == [1]
+    with pytest.raises(UnavailableError, match="shutting down"):
+        commit.post("a", [prediction("late")])
+
+
+async def test_requests_of_one_turn_of_the_loop_share_a_transaction(commit: GroupCommit, slow: Slow) -> None:
+    await asyncio.gather(*(commit.append("a", [prediction(str(i))]) for i in range(30)))
+    assert slow.sizes == [30]
+
+
+async def test_a_group_waits_for_company_only_so_long(store: MemoryStore) -> None:
+    commit = GroupCommit(store.log, wait=0.05)
+    await asyncio.gather(*(commit.append("a", [prediction(str(i))]) for i in range(10)))
+    started = time.perf_counter()
+    await commit.append("a", [prediction("alone after ten")])
+    first = time.perf_counter() - started
+    started = time.perf_counter()
+    await commit.append("a", [prediction("alone after one")])
+    second = time.perf_counter() - started
+    await asyncio.to_thread(commit.close)
+
+    assert first >= 0.045
+    assert second < first
+
+
+async def test_a_caller_in_a_thread_is_answered_beside_those_of_a_loop(commit: GroupCommit) -> None:
+    blocking = commit.submit("a", [prediction("thread")])
+    (awaited,) = await commit.append("a", [prediction("loop")])
+    (other,) = await asyncio.wrap_future(blocking)
+    assert {awaited.seq, other.seq} == {2, 3}
+
+
 callers = st.lists(
     st.tuples(
         st.sampled_from("ab"),
