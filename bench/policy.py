@@ -9,12 +9,14 @@ played over the grid by the product's own code, at three prices of an update. A 
 once, without a gate, and old ones never come back: this bench compares policies alone. The first version
 is there for everybody and is charged to nobody. ``best_cadence`` is the best fixed cadence, and
 ``oracle`` the best sequence of updates, both in hindsight; ``cusum`` is the policy ``on_drift`` with the
-calibrated detector; ``cost_aware`` has its default settings everywhere.
+calibrated detector; ``cost_aware`` has its default settings everywhere; ``informed`` is its rule, told as
+soon as labels are known what a fresh version would have got wrong: what it costs over ``best_cadence`` is
+what hindsight is worth.
 
 ``--json`` prints one object:
 
 cases         [stream, price, rows (played), never, always, best_cadence: {every (rows; null: never),
-              cost, updates}, cusum, oracle, cost_aware (total costs, in rows answered wrongly),
+              cost, updates}, cusum, oracle, informed, cost_aware (total costs, in rows answered wrongly),
               ratio (cost_aware over best_cadence), updates (of cost_aware), cusum_updates]
 at_or_under   share of the cases in which cost_aware costs at most what the best fixed cadence does
 worst_ratio   the largest ratio
@@ -55,6 +57,7 @@ from policy_grid import (
     real_streams,
     small_streams,
 )
+from policy_informed import informed
 from streams import DATA, Stream
 
 PRICES = (10.0, 50.0, 250.0)
@@ -153,6 +156,7 @@ def case(grid: Grid, price: float) -> dict[str, Any]:
         },
         "cusum": oracle.cost_of(losses, drifts, price),
         "oracle": oracle.best_sequence(losses, price).cost,
+        "informed": oracle.cost_of(losses, informed(grid, price), price),
         "cost_aware": cost,
         "ratio": round(cost / best.cost, 4) if best.cost else 1.0,
         "updates": len(asked),
@@ -196,7 +200,7 @@ def others(options: argparse.Namespace) -> Iterator[Stream]:
 
 
 def show(result: dict[str, Any], console: Console) -> None:
-    names = ("never", "always", "best_cadence", "cusum", "oracle", "cost_aware")
+    names = ("never", "always", "best_cadence", "cusum", "oracle", "informed", "cost_aware")
     table = Table("stream", "price", *names, "ratio", "updates", title="Total cost of update policies")
     for one in [*result["cases"], *result["others"]["cases"]]:
         costs = [one[name]["cost"] if name == "best_cadence" else one[name] for name in names]

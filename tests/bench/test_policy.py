@@ -55,9 +55,21 @@ def test_a_policy_sees_only_labels_that_are_known(scripts: Any, grids: Any) -> N
     assert scripts.Play(grids.Grid("other", grid.points, later), spec).run()[0] == first
 
 
+def test_the_informed_policy_is_told_only_of_rows_whose_labels_are_known(scripts: Any, grids: Any) -> None:
+    grid = planted(grids)
+    played = scripts.informed(grid, 20.0)
+    later = grid.wrong.copy()
+    later[:, int(grid.points[played[1]]) - grids.DELAY + grids.STEP :] ^= 1
+    assert scripts.informed(grids.Grid("other", grid.points, later), 20.0)[:2] == played[:2]
+    spacing = np.diff([0, *played]).mean()
+    best = oracle.best_cadence(grid.losses, 20.0).every
+    assert best is not None
+    assert abs(spacing - best) <= 2
+
+
 def test_a_case_has_all_policies_and_none_beats_the_oracle(scripts: Any, grids: Any) -> None:
     found = scripts.case(planted(grids), 20.0)
-    costs = [found[name] for name in ("never", "always", "cusum", "cost_aware")]
+    costs = [found[name] for name in ("never", "always", "cusum", "informed", "cost_aware")]
     assert found["oracle"] <= min([*costs, found["best_cadence"]["cost"]])
     assert found["cost_aware"] < found["never"]
     summed = scripts.summary([found])
