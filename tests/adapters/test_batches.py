@@ -108,3 +108,9 @@ def test_a_batch_is_a_sequence() -> None:
     assert batch[-1] == batch[1] == batch[1:][0]
     with pytest.raises(IndexError):
         batch[2]
+
+
+def test_an_empty_batch_adds_nothing(store: Any) -> None:
+    assert store.log.append("m", PredictionBatch([], [], 0, [], [], [], fresh=True)) == []
+    assert store.log.append("m", LabelBatch([], [], [], [])) == []
+    assert store.log.head("m").seq == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Any
 
@@ -95,14 +95,17 @@ def _check_widths(rows: list[list[str]], width: int, start: int) -> None:
 def _column(kind: Kind, cells: tuple[str, ...]) -> Cells:
     if kind == "numeric":
         return _numbers(cells)
-    read: Callable[[str], Any] = {"boolean": _boolean, "value": _value}.get(kind, _text)
-    return [read(cell) for cell in cells]
+    if kind in ("boolean", "value"):
+        read = _boolean if kind == "boolean" else _value
+        known = {cell: read(cell) for cell in set(cells)}
+        return [known[cell] for cell in cells]
+    return [cell or None for cell in cells]
 
 
 def _numbers(cells: tuple[str, ...]) -> Cells:
     try:
-        if not any("_" in cell for cell in cells):  # which Python would read
-            return [float(cell) for cell in cells]
+        if "_" not in "".join(cells):  # which Python would read
+            return list(map(float, cells))
     except ValueError:
         pass
     return [_number(cell) for cell in cells]
@@ -119,10 +122,6 @@ def _number(cell: str) -> Any:
 
 def _boolean(cell: str) -> Any:
     return None if cell in MISSING else _TRUTH.get(cell.lower(), cell)
-
-
-def _text(cell: str) -> str | None:
-    return cell or None
 
 
 def _value(cell: str) -> Any:

@@ -7,16 +7,15 @@ there. Any other batch is decided event by event, as ever, with the same outcome
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from everlearn.adapters.batches import LabelBatch, PredictionBatch
 from everlearn.adapters.rules import MAX_KEY, check_events, is_storable
 from everlearn.adapters.sql.appending import Appender, chunks
-from everlearn.adapters.sql.codec import LABEL, PREDICTION, EventRow, to_json
+from everlearn.adapters.sql.codec import LABEL, PREDICTION, to_json
 from everlearn.adapters.sql.direct import Found, ModelRow, ThroughDriver
 from everlearn.types import NewEvent, Receipt, Status
 
@@ -55,7 +54,7 @@ def append(driver: ThroughDriver, model: ModelRow, events: Sequence[NewEvent]) -
 
 
 def _are_new(driver: ThroughDriver, model: ModelRow, batch: PredictionBatch) -> bool:
-    if len(set(batch.ids)) < len(batch):
+    if not batch or len(set(batch.ids)) < len(batch):
         return False
     return batch.fresh or next(_known(driver, model, batch.ids), None) is None
 
@@ -68,7 +67,7 @@ def _labelled(driver: ThroughDriver, model: ModelRow, batch: LabelBatch) -> _Lab
             return None
         if kind == PREDICTION:
             of[key] = (seq, row or 0)
-    return of if len(of) == len(batch) == len(set(batch.ids)) else None
+    return of if 0 < len(of) == len(batch) == len(set(batch.ids)) else None
 
 
 def _known(driver: ThroughDriver, model: ModelRow, ids: Sequence[str]) -> Iterator[Found]:
@@ -79,13 +78,14 @@ def _known(driver: ThroughDriver, model: ModelRow, ids: Sequence[str]) -> Iterat
 def _predictions(driver: ThroughDriver, model: ModelRow, batch: PredictionBatch) -> list[Receipt]:
     places = range(model.last_seq + 1, model.last_seq + 1 + len(batch))
     numbers = range(model.last_row + 1, model.last_row + 1 + len(batch))
-    columns: tuple[Iterable[Any], ...] = (
-        repeat(PREDICTION),
-        map(float, batch.times),
+    n = len(batch)
+    columns: tuple[Sequence[Any], ...] = (
+        [PREDICTION] * n,
+        list(map(float, batch.times)),
         batch.ids,
-        repeat(None),
+        [None] * n,
         numbers,
-        repeat(batch.version),
+        [batch.version] * n,
         [_encode(row).decode() for row in batch.rows],
         batch.value_texts,
         batch.probability_texts,
@@ -98,16 +98,17 @@ def _labels(driver: ThroughDriver, model: ModelRow, batch: LabelBatch, of: _Labe
     # By type too: 1, 1.0 and true are one key of a dict.
     texts = {(type(value), value): to_json(value) for value in batch.values}
     predictions = [of[key] for key in batch.ids]
-    columns: tuple[Iterable[Any], ...] = (
-        repeat(LABEL),
-        map(float, batch.times),
+    n = len(batch)
+    columns: tuple[Sequence[Any], ...] = (
+        [LABEL] * n,
+        list(map(float, batch.times)),
         batch.ids,
         [seq for seq, _ in predictions],
         [row for _, row in predictions],
-        repeat(None),
-        repeat(None),
+        [None] * n,
+        [None] * n,
         [texts[type(value), value] for value in batch.values],
-        repeat(None),  # the first label of an id corrects nothing, however it is marked
+        [None] * n,  # the first label of an id corrects nothing, however it is marked
     )
     return _written(driver, model, places, columns, rows=0, labels=len(batch))
 
@@ -116,20 +117,19 @@ def _written(
     driver: ThroughDriver,
     model: ModelRow,
     places: range,
-    columns: tuple[Iterable[Any], ...],
+    columns: tuple[Sequence[Any], ...],
     *,
     rows: int,
     labels: int,
 ) -> list[Receipt]:
-    stored = list(zip(places, *columns, strict=False))  # the constants have no end
-    driver.insert(model.id, cast("list[EventRow]", stored))
+    driver.insert_columns(model.id, (places, *columns))
     counts = (
         places[-1],
         model.last_row + rows,
         model.labels + labels,
         model.parked,
         model.examples,
-        stored[-1][2],
+        columns[1][-1],
     )
     driver.count(model.id, counts)
     accepted = Status.ACCEPTED
