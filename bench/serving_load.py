@@ -129,10 +129,13 @@ async def _closed(target: Target, connections: int, seconds: float) -> Load:
     async def ask(line: _Line) -> None:
         nonlocal failed
         while (started := time.perf_counter()) < until:
-            failed += await line.ask(request) != 200
+            status = await line.ask(request)  # on a line of its own: += would forget what others counted
+            failed += status != 200
             times.append(time.perf_counter() - started)
 
-    await asyncio.gather(*map(ask, await _lines(target, connections)))
+    lines = await _lines(target, connections)
+    await asyncio.gather(*map(ask, lines))
+    _close(lines)
     return _load(times, seconds, failed)
 
 
@@ -147,13 +150,15 @@ def steady(target: Target, rate: float, seconds: float, connections: int = 64) -
 
 async def _steady(target: Target, rate: float, seconds: float, connections: int) -> Load:
     request, times, failed = target.request, [], 0
-    free, late = deque(await _lines(target, connections)), deque()
+    lines = await _lines(target, connections)
+    free, late = deque(lines), deque()
     running: set[asyncio.Task[None]] = set()
     begun = time.perf_counter()
 
     async def ask(line: _Line, due: float) -> None:
         nonlocal failed
-        failed += await line.ask(request) != 200
+        status = await line.ask(request)  # on a line of its own: += would forget what others counted
+        failed += status != 200
         times.append(time.perf_counter() - due)
         free.append(line)
 
@@ -171,7 +176,15 @@ async def _steady(target: Target, rate: float, seconds: float, connections: int)
         if now - begun > seconds + 30:
             break
         await asyncio.sleep(max(0.0, min(0.001, begun + sent / rate - time.perf_counter())))
-    return _load(times, time.perf_counter() - begun, failed + len(late) + len(running))
+    took = time.perf_counter() - begun
+    _close(lines)
+    return _load(times, took, failed + len(late) + len(running))
+
+
+def _close(lines: Sequence[_Line]) -> None:
+    for line in lines:
+        if line.transport is not None:
+            line.transport.close()
 
 
 def _load(times: Sequence[float], seconds: float, failed: int) -> Load:

@@ -145,7 +145,70 @@ FASTAPI = Peer(
     "named",
     note="plain def, pydantic model, uvloop and httptools",
 )
-PEERS: dict[str, Peer] = {"fastapi": FASTAPI}
+SKLEARN = "scikit-learn>=1.5"
+LITSERVE = Peer(
+    "LitServe",
+    ("PYTHON", str(BENCH / "serving_litserve.py")),
+    "/predict",
+    "input",
+    requirements=("litserve==0.2.19", SKLEARN),
+    note="one worker a process",
+)
+BENTOML = Peer(
+    "BentoML",
+    (
+        "PYTHON",
+        "-m",
+        "bentoml",
+        "serve",
+        "serving_bento:Scores",
+        "--port",
+        "PORT",
+        "--working-dir",
+        str(BENCH),
+    ),
+    "/predict",
+    "input",
+    requirements=("bentoml==1.4.39", SKLEARN),
+    environment={"BENTOML_DO_NOT_TRACK": "True"},
+    note="one method, access log off",
+)
+MLSERVER = Peer(
+    "MLServer",
+    ("mlserver", "start", "."),
+    "/v2/models/scores/infer",
+    "tensor",
+    requirements=("mlserver==1.7.1", "mlserver-sklearn==1.7.1"),
+    prepare=("PYTHON", str(BENCH / "serving_mlserver.py")),
+    note="its scikit-learn runtime, Open Inference Protocol",
+)
+MLFLOW = Peer(
+    "mlflow models serve",
+    (
+        "PYTHON",
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        "model",
+        "--env-manager",
+        "local",
+        "-p",
+        "PORT",
+        "-w",
+        "WORKERS",
+    ),
+    "/invocations",
+    "dataframe_split",
+    requirements=("mlflow==3.17.0", SKLEARN),
+    prepare=("PYTHON", str(BENCH / "serving_mlflow.py")),
+    environment={"MLFLOW_DISABLE_TELEMETRY": "true"},
+    note="the class alone",
+)
+PEERS: dict[str, Peer] = {
+    "fastapi": FASTAPI, "litserve": LITSERVE, "bentoml": BENTOML, "mlserver": MLSERVER, "mlflow": MLFLOW
+}  # fmt: skip
 
 
 def body_of(kind: str, row: Row) -> dict[str, Any]:
