@@ -22,13 +22,15 @@ did.
 
 streams             {name: {reuse_labels, retrain_labels (medians), ratio, archived, returns,
                     reuse_never, retrain_never, reuse_accuracy, retrain_accuracy, reuse_updates,
-                    retrain_updates}}: archived is the share of recoveries with reuse in which an archived
-                    version answered; never, how many returns did not recover; accuracy is of all
-                    rows served; updates, how many candidates were trained
+                    retrain_updates, new, new_reused}}: archived is the share of recoveries with reuse in
+                    which an archived version answered at the row of recovery; never,
+                    how many returns did not recover; accuracy is of all rows served; updates, how many
+                    candidates were trained; new, stretches after the first whose concept was there for
+                    the first time, and new_reused, in how many of them an archived version came back
 ratio               the median of the streams' ratios
 pooled              {reuse_labels, retrain_labels, ratio} over the returns of all streams
 archived            share of all recoveries with reuse in which an archived version answered
-reuse_never, retrain_never, returns
+reuse_never, retrain_never, returns, new, new_reused
 skipped             {name: why} of streams whose data are not there
 goals               [goal, value, bar, met]: ratio at least 5, archived at least 0.9
 policy, learner, delay, seeds, seed, quick, seconds
@@ -192,6 +194,11 @@ def archived(run: Run, start: int, row: int) -> bool:
     return bool(since and since[-1])
 
 
+def came_back(run: Run, start: int, end: int) -> bool:
+    """Whether an archived version came back between two rows."""
+    return any(reused and start < moved <= end for moved, reused in run.promotions)
+
+
 def measure(name: str, stretch: int, turns: int, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Both policies on one stream: their returns side by side, accuracies and updates."""
     concepts, build = STREAMS[name]
@@ -201,7 +208,7 @@ def measure(name: str, stretch: int, turns: int, options: argparse.Namespace, se
     level = levels(list(runs.values()), bounds, concepts)
     pairs = zip(*(returns(runs[r], bounds, level, options.delay) for r in (True, False)), strict=True)
     kept = [pair for pair in pairs if None not in pair]
-    figures = {"pairs": kept}
+    figures = {"pairs": kept, "new": [came_back(runs[True], *s) for s in pairwise(bounds[1 : concepts + 1])]}
     for word, reuse in (("reuse", True), ("retrain", False)):
         figures[f"{word}_accuracy"] = 1.0 - float(runs[reuse].losses.mean())
         figures[f"{word}_updates"] = runs[reuse].trained
@@ -237,7 +244,12 @@ def of_stream(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A stream's line over its seeds."""
     names = ("reuse_accuracy", "retrain_accuracy", "reuse_updates", "retrain_updates")
     means = {name: round(float(np.mean([one[name] for one in found])), 4) for name in names}
-    return {**summed([pair for one in found for pair in one["pairs"]]), **means}
+    return {**summed([pair for one in found for pair in one["pairs"]]), **means, **_new(found)}
+
+
+def _new(found: Sequence[dict[str, Any]]) -> dict[str, int]:
+    stretches = [reused for one in found for reused in one["new"]]
+    return {"new": len(stretches), "new_reused": sum(stretches)}
 
 
 def judged(result: dict[str, Any]) -> list[list[Any]]:
@@ -277,6 +289,7 @@ def figures(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "ratio": round(float(np.median(ratios)), 2) if ratios else None,
         "pooled": {name: pooled[name] for name in ("reuse_labels", "retrain_labels", "ratio")},
         **{name: pooled[name] for name in ("archived", "reuse_never", "retrain_never", "returns")},
+        **_new([one for runs in found.values() for one in runs]),
     }
     return {**result, "goals": judged(result)}
 
@@ -288,11 +301,12 @@ def settings(options: argparse.Namespace, seconds: float) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     title = "Labels until a concept that comes back is served well again (medians)"
-    table = Table("stream", "returns", "reuse", "retrain", "ratio", "archived", "never", title=title)
+    table = Table("stream", "returns", "reuse", "retrain", "ratio", "archived", "never", "new", title=title)
     for name, line in {**result["streams"], "all": {**result, **result["pooled"]}}.items():
         never = f"{line['reuse_never']} / {line['retrain_never']}"
         cells = [line[key] for key in ("returns", "reuse_labels", "retrain_labels", "ratio", "archived")]
-        table.add_row(name, *("-" if c is None else f"{c:,g}" for c in cells), never)
+        new = f"{line['new_reused']} / {line['new']}"
+        table.add_row(name, *("-" if c is None else f"{c:,g}" for c in cells), never, new)
     console = Console()
     console.print(table)
     for goal, value, bar, met in result["goals"]:

@@ -24,6 +24,8 @@ KEYS = {
     "reuse_never",
     "retrain_never",
     "returns",
+    "new",
+    "new_reused",
     "skipped",
     "goals",
     "policy",
@@ -90,6 +92,14 @@ class TestMeasures:
         assert not recurring.archived(run, 600, 650)
         assert recurring.archived(run, 600, 750)
         assert not recurring.archived(run, 600, 900)
+
+    def test_what_comes_back_in_a_stretch_counts_there(self, recurring: ModuleType) -> None:
+        run = recurring.Run(np.zeros(10), [(100, False), (600, True)], 0)
+        assert [recurring.came_back(run, *stretch) for stretch in ((0, 300), (300, 600), (600, 900))] == [
+            False,
+            True,
+            False,
+        ]
 
     def test_never_counts_with_all_labels(self, recurring: ModuleType) -> None:
         run = recurring.Run(losses((1200, 0.0), (1200, 1.0)), [], 0)

@@ -204,12 +204,24 @@ def _lead(one: Trial) -> float:
 
 
 def _come_back(engine: Judge, best: Begun, verdict: trial.Verdict) -> None:
-    one = best.trial
+    state, one = engine.state, best.trial
     numbers = {**numbers_of(one), "bars": verdict.bars, "end": "promote", "reused": True}
     reason = f"archived version {one.version} comes back: {verdict.reason}"
     remembering.turned(engine, best.row + 1, f"archived version {one.version} is proven better since")
+    level, changed = remembering.level_before(state, engine.spec), state.drift.changed
     engine.promote(DecisionKind.PROMOTE, one.version, reason, numbers)
-    engine.state.warned = False  # this was the answer to it
+    if _as_good(one, level):
+        state.warned = False  # this was the answer to it
+    elif state.warned:
+        state.drift.changed = changed  # better, and not as good as was lost: an update is asked for still
+
+
+def _as_good(one: Trial, level: float | None) -> bool:
+    """Whether a version loses no more than was lost before the change, within two standard errors."""
+    if not one.binary or level is None:
+        return not one.binary
+    noise = math.sqrt(max(level * (1.0 - level), 0.01) / max(one.rows, 1))
+    return one.overall.new.mean <= level + 2.0 * noise
 
 
 def _give_up(engine: Judge, archived: Archived) -> None:

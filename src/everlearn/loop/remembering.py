@@ -73,9 +73,16 @@ def cut(engine: Rememberer, reason: str) -> None:
 
 
 def since(state: LoopState) -> int:
-    """The row at which the champion's concept changed, going by a warning of drift; 0: it has not."""
+    """The row at which the concept that is there now is thought to have begun."""
     current = state.regimes.current
-    return 0 if current is None or state.drift.changed is None else current.stretches[-1][0]
+    return 0 if current is None else current.stretches[-1][0]
+
+
+def level_before(state: LoopState, spec: ModelSpec) -> float | None:
+    """The champion's mean loss on the newest rows before the current stretch; ``None`` with too few."""
+    began = since(state)
+    rows = [s for s in state.window if s.version == state.champion and s.row < began]
+    return sum(loss(s, spec.task) for s in rows) / len(rows) if len(rows) >= FEWEST else None
 
 
 def turned(engine: Rememberer, row: int, reason: str) -> None:
