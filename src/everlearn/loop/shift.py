@@ -289,4 +289,6 @@ def _gamma_tail(statistic: float, mean: float, variance: float) -> float:
     """The upper tail of the gamma distribution with this mean and variance."""
     from scipy.special import gammaincc
 
+    if variance <= 0.0:  # one cell holds all: the statistic can take no other value
+        return float(statistic <= mean)
     return float(gammaincc(mean * mean / variance, max(statistic, 0.0) * mean / variance))
