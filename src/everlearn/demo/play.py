@@ -20,8 +20,8 @@ PACE = 40.0
 _STRETCH = 300
 _WORST = 100
 _LOOK_EVERY = 0.5
-_FIRST_STOP = 400
-"""The row by which the first version is due: there the demo waits for it."""
+_FIRST_STOP, _STOP_EVERY = 400, 50
+"""The row by which the first version is due, and how many rows later the demo waits for the loop again."""
 _PATIENCE = 20.0
 
 
@@ -119,6 +119,7 @@ class _Player:
         self._clock, self._sleep = clock, sleep
         self._started = clock()
         self._looked = -_LOOK_EVERY
+        self._paused = 0.0
         self._right: list[bool] = []
 
     def play(self, known: int, pace: float | None) -> None:
@@ -129,19 +130,20 @@ class _Player:
             self._label(self._stream[max(start - DELAY, 0) : max(start + BATCH - DELAY, 0)])
             self._look()
             if pace is not None and start >= known:
-                if start == _FIRST_STOP:  # on a slow machine the first version would come after the change
-                    self.settle()
+                if start >= _FIRST_STOP and start % _STOP_EVERY == 0:
+                    self.settle()  # on a slow machine the stream would be over before the loop could act
                 self._wait_until((start + BATCH - known) / pace)
 
     def settle(self) -> None:
         """Wait until the loop has taken everything in and no job is at work, within reason."""
-        deadline = self._clock() + _PATIENCE
-        while self._clock() < deadline:
+        began = self._clock()
+        while self._clock() < began + _PATIENCE:
             model = self._look(force=True)
             busy = model["state"] == "updating" or model["cursor"] < model["log"]["seq"]
             if not busy:
-                return
+                break
             self._sleep(_LOOK_EVERY)
+        self._paused += self._clock() - began
 
     def report(self) -> DemoReport:
         """What happened so far."""
@@ -182,8 +184,8 @@ class _Player:
             self._board.labelled += len(items)
 
     def _wait_until(self, moment: float) -> None:
-        """Wait until so many seconds from the start, looking at the loop meanwhile."""
-        while (left := moment - self._elapsed()) > 0:
+        """Wait until so many seconds from the start, but for pauses, looking at the loop meanwhile."""
+        while (left := moment + self._paused - self._elapsed()) > 0:
             self._sleep(min(left, _LOOK_EVERY))
             self._look()
 
