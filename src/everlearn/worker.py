@@ -376,7 +376,6 @@ def main(data: Path | None = None) -> None:
 
     installation = Installation.load(data=data)
     settings = installation.settings
-    os.nice(5)  # serving comes first
     logs.setup("worker", level=settings.log_level, as_json=settings.log_json)
     worker = Worker(installation, poll_seconds=settings.poll_seconds, lease_seconds=settings.lease_seconds)
     stop_on_signals(worker.stop)

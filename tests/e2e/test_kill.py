@@ -19,7 +19,7 @@ from everlearn.processes import pid_lives
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 
@@ -112,7 +112,7 @@ def test_nothing_acknowledged_is_lost_or_doubled(
             os.kill(pid, signal.SIGKILL)
             until(lambda: module in modules(server, live_server).values(), what=f"a new {module}")  # noqa: B023
             goes_on()
-        until(lambda: stream.error or len(promotions(client)) > 1, what="the promotion after the drift")
+        until(lambda: stream.error or len(promotions(client)) > 1, 150, what="the promotion after the drift")
         stream.over.set()
         stream.join(60)
         assert stream.error is None
