@@ -40,8 +40,9 @@ def setup(part: str, *, level: str = "INFO", as_json: bool = False, stream: Text
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).handlers = []
-        logging.getLogger(name).propagate = True
+        theirs = logging.getLogger(name)
+        theirs.handlers, theirs.propagate = [], True
+        theirs.setLevel(logging.NOTSET)
     logging.captureWarnings(True)
 
 

@@ -89,11 +89,12 @@ async def test_a_champion_that_does_not_load_leaves_the_old_one_serving(
     get = place.store.artifacts.get
     await toy.post(PREDICT, json={"row": ROW})
     await toy.post("/v1/models/toy/examples", json=history())
+    runtime = toy._transport.app.state.door.runtime  # type: ignore[attr-defined]
+    await asyncio.to_thread(runtime.stop)  # it would load the new champion before that is damaged
     await asyncio.to_thread(place.advance)
     break_artifacts(monkeypatch, place)
-    place.store.versions.champion("toy")
-    app = toy._transport.app  # type: ignore[attr-defined]
-    app.state.door.runtime._served.pop("toy")  # as if this process had not loaded it yet
+    runtime._served.pop("toy")  # as if this process had not loaded it yet
+    runtime.start()
 
     answer = await toy.post(PREDICT, json={"row": ROW})
     assert (answer.status_code, answer.json()["predictions"][0]["version"]) == (200, 0)

@@ -180,7 +180,7 @@ async def test_a_repeat_gets_the_same_ids(trained: httpx.AsyncClient) -> None:
 def address(make_app: Any) -> Iterator[str]:
     """A server on a free port, for clients that know only sockets."""
     app: FastAPI = make_app()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
