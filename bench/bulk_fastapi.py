@@ -6,34 +6,15 @@ numbers. The file of the model's numbers is named by ``MODEL_FILE``.
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 from fastapi import FastAPI
 from pydantic import BaseModel
-from sklearn.linear_model import LogisticRegression
+
+from serving_fastapi import Row
+from serving_numbers import model
 
 app = FastAPI()
-_told = json.loads(Path(os.environ["MODEL_FILE"]).read_text())
-model = LogisticRegression()
-model.classes_ = np.array(_told["classes"])
-model.coef_, model.intercept_ = np.array([_told["coef"]]), np.array([_told["intercept"]])
 NAMES = model.classes_.tolist()
-
-
-class Row(BaseModel):
-    """The eight features."""
-
-    x0: float
-    x1: float
-    x2: float
-    x3: float
-    x4: float
-    x5: float
-    x6: float
-    x7: float
 
 
 class Named(BaseModel):

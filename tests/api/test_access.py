@@ -286,7 +286,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
         yield b"username=ann"
         await asyncio.sleep(60)
 
-    monkeypatch.setattr("everlearn.api.small.PATIENCE", 0.05)
+    monkeypatch.setattr("everlearn.api.secret_bodies.PATIENCE", 0.05)
     assert (await admin.post("/v1/auth/login", content=slow())).status_code == 408
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everlearn.loop import gate
 from everlearn.loop import trial as t
 from everlearn.loop.trial import Columns, Pair, Trial, Verdict
-from everlearn.spec import GateSpec
+from everlearn.spec import GateSpec, ModelSpec
 
 GATE = GateSpec(min_rows=50, label_budget=5000)
 
@@ -142,15 +143,19 @@ def test_a_better_one_that_is_badly_calibrated_is_rejected() -> None:
 
 
 def test_losses_of_a_regression_are_clipped_and_scaled() -> None:
-    errors = np.random.default_rng(0).normal(size=(2, 3000))
-    scale = t.loss_scale(list(errors[0]))
+    errors = np.abs(np.random.default_rng(0).normal(size=(2, 3000)))
+    told = {"name": "m", "target": "y", "features": {"x": "numeric"}, "threshold": 1.0}
+    spec = ModelSpec(task="regression", metric="mae", **told)
+    scale = gate.scale_of([gate.Mark(e) for e in errors[0].tolist()])
     assert 1.9 < scale < 2.1
-    old = np.array([t.scaled_loss(e, scale) for e in errors[0]])
-    new = np.array([t.scaled_loss(0.7 * e, scale) for e in errors[1]])
+    assert [gate.bounded(gate.Mark(e), spec, 4.0) for e in (3.0, 9.0)] == [0.75, 1.0]
+    assert gate.bounded(gate.Mark(1.0), spec, 0.0) == 1.0
+    old = np.array([gate.bounded(gate.Mark(e), spec, scale) for e in errors[0]])
+    new = np.array([gate.bounded(gate.Mark(0.7 * e), spec, scale) for e in errors[1]])
     on = t.open_trial(7, 1, GATE, False)
     t.take(on, Columns(old, new))
     assert t.verdict(on, GATE).end == "promote"
-    assert t.loss_scale([]) == 0.0
+    assert gate.scale_of([]) == 0.0
 
 
 LOSS = st.sampled_from([0.0, 1.0])

@@ -17,7 +17,7 @@ from everlearn.access.words import Scope
 from everlearn.api.auth import Caller, address_of
 from everlearn.api.doorkeeper import Doorkeeper, TheDoorkeeper
 from everlearn.api.problems import documented, request_id_of
-from everlearn.api.small import body_of, read_small
+from everlearn.api.secret_bodies import body_of, read_small
 from everlearn.api.throttle import too_many
 from everlearn.api.times import IsoTime, iso_or_none
 from everlearn.errors import EverlearnError, ForbiddenError, UnauthorizedError

@@ -22,7 +22,7 @@ from everlearn.api.formats import CSV, JSON, UnsupportedError, content_type
 from everlearn.api.idempotency import IdempotencyKey
 from everlearn.api.parts import TheDoor
 from everlearn.api.problems import documented
-from everlearn.api.short import MAX_ROWS, answer_rows
+from everlearn.api.protocol_rows import MAX_ROWS, answer_rows
 from everlearn.api.shortcuts import DEFAULT, default_spec
 from everlearn.api.table_text import read_csv_text
 from everlearn.errors import Fault, InvalidError

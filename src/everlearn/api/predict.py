@@ -16,8 +16,8 @@ from starlette.concurrency import run_in_threadpool
 from everlearn.adapters.group_commit import conflict
 from everlearn.api.body import JsonRoute
 from everlearn.api.idempotency import IdempotencyKey, digest_of, key_of
-from everlearn.api.many import MANY, record_many
 from everlearn.api.parts import Door, TheDoor
+from everlearn.api.predict_many import MANY, record_many
 from everlearn.api.problems import documented
 from everlearn.api.runtime import Served
 from everlearn.api.times import IsoTime, Times, iso

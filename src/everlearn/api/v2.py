@@ -23,8 +23,8 @@ from everlearn import __version__
 from everlearn.api import inference
 from everlearn.api.idempotency import IdempotencyKey
 from everlearn.api.parts import Door, TheDoor
+from everlearn.api.protocol_rows import answer_rows, check_knows
 from everlearn.api.runtime import Served
-from everlearn.api.short import answer_rows, check_knows
 from everlearn.api.tensors import BYTES, rows_of
 from everlearn.api.values import MAX_ID
 from everlearn.errors import EverlearnError, InvalidError, NotFoundError, UnavailableError

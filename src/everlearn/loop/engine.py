@@ -86,7 +86,6 @@ class Engine:
         self._counted = ((-1, 0), 0)
         self._due: list[Matured] = []
         self._read_spec()
-        self._seq = state.cursor
 
     def _read_spec(self) -> None:
         """What of the spec is asked for at every row."""

@@ -88,19 +88,3 @@ def columns_of(pairs: Sequence[Pair]) -> Columns:
     old, new = (np.array([getattr(p, side) for p in pairs], dtype=np.float64) for side in ("old", "new"))
     optional = ("old_p", "new_p", "old_brier", "new_brier", "old_right", "new_right")
     return Columns(old, new, **{name: column(name) for name in optional}, groups=masks)
-
-
-def scaled_loss(error: float, scale: float) -> float:
-    """The absolute error of a regression as a loss in [0, 1]: over ``scale``, clipped at 1.
-
-    >>> scaled_loss(-3.0, 4.0), scaled_loss(9.0, 4.0), scaled_loss(1.0, 0.0)
-    (0.75, 1.0, 1.0)
-    """
-    if scale <= 0.0:
-        return float(error != 0.0)
-    return min(1.0, abs(error) / scale)
-
-
-def loss_scale(errors: Sequence[float], quantile: float = 0.95) -> float:
-    """The scale for a trial, fixed when it opens: a quantile of the champion's recent absolute errors."""
-    return float(np.quantile(np.abs(np.asarray(errors, dtype=np.float64)), quantile)) if len(errors) else 0.0

@@ -1,7 +1,7 @@
 """What matured rows are scored into: the champion's metric, the totals, the regimes, and the watch for drift.
 
 Rows mature one at a time, and are settled some at a time: what they are added to is looked at only when
-something may be decided. The result is the same, and a row costs a third.
+something may be decided. The result is the same, and a row costs fewer calls.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Promotion asks for every bar at once, so each may use the whole share of alpha: 
 one of them is promoted with probability at most that share (the intersection-union test, Berger 1982).
 The shares of all candidates tried against one champion sum to the gate's alpha.
 
-The losses of a regression are clipped and scaled: :func:`scaled_loss` by :func:`loss_scale`. The gate then
-speaks of the mean of clipped losses, which one wild row cannot decide.
+The losses of a regression are clipped and scaled (``bounded`` and ``scale_of`` in
+:mod:`everlearn.loop.gate`). The gate then speaks of the mean of clipped losses, which one wild row cannot
+decide.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from everlearn.loop import evidence as ev
 from everlearn.loop.evidence import Evidence
-from everlearn.loop.pairs import Columns, Pair, Reliability, columns_of, loss_scale, scaled_loss
+from everlearn.loop.pairs import Columns, Pair, Reliability, columns_of
 from everlearn.spec import GateSpec
 
 __all__ = [
@@ -30,9 +31,7 @@ __all__ = [
     "Verdict",
     "anchor_numbers",
     "columns_of",
-    "loss_scale",
     "open_trial",
-    "scaled_loss",
     "take",
     "verdict",
 ]
