@@ -176,7 +176,7 @@ def verify_record(model: str, data: Path | None, retrain: bool, as_json: bool) -
         show_json({"model": model, **found.to_dict()})
     else:
         typer.echo("identical" if found.identical else "different")
-        trained = f", {found.artifacts_checked} versions trained again" if retrain else ""
+        trained = f", {found.artifacts_checked} results of jobs computed again" if retrain else ""
         typer.echo(f"{found.events} events, {found.decisions} decisions{trained}")
         if not found.identical:
             typer.echo(f"first difference of {len(found.differences)}: {found.differences[0]}", err=True)
