@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -45,6 +46,32 @@ class Market:
         """The next rows, and their truths."""
         rows = [{"price": self._draw.random(), "demand": self._draw.random()} for _ in range(count)]
         return rows, [self._up if row["price"] > row["demand"] else self._down for row in rows]
+
+
+class Repeating(threading.Thread):
+    """Does one thing over and over until it is told that it is over; an error ends it, and is kept."""
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self._step = step
+        self.over = threading.Event()
+        self.times = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.over.is_set():
+                self._step()
+                self.times += 1
+        except BaseException as error:
+            self.error = error
+
+    def end(self) -> None:
+        """Let it end, and raise what ended it early."""
+        self.over.set()
+        self.join(60)
+        if self.error is not None:
+            raise self.error
 
 
 class MlflowServer:
@@ -128,6 +155,41 @@ def serve(live_server: ModuleType, tmp_path: Path) -> Iterator[Callable[..., Any
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def repeat() -> Iterator[Callable[[Callable[[], None]], Repeating]]:
+    """Begin to do one thing over and over beside the test; it is over when the test ends."""
+    begun: list[Repeating] = []
+
+    def begin(step: Callable[[], None]) -> Repeating:
+        begun.append(Repeating(step))
+        begun[-1].start()
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.over.set()
+    for one in begun:
+        one.join(60)
+
+
+@pytest.fixture
+def modules(live_server: ModuleType) -> Callable[[Any], dict[int, str]]:
+    """The processes of a server and the modules that they run."""
+
+    def look(server: Any) -> dict[int, str]:
+        found = {}
+        for pid in live_server.family(server._process.pid)[1:]:
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except FileNotFoundError:  # it ended meanwhile
+                continue
+            if b"-m" in command:
+                found[pid] = command[command.index(b"-m") + 1].decode()
+        return found
+
+    return look
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -66,19 +65,9 @@ def spec_of_record(spec: dict[str, Any], live_record: ModuleType) -> dict[str, A
     return {**spec, "name": live_record.MODEL}
 
 
-def modules(server: Any, live_server: ModuleType) -> dict[int, str]:
-    """The processes of the server and the modules that they run."""
-    found = {}
-    for pid in live_server.family(server._process.pid)[1:]:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"-m" in command:
-            found[pid] = command[command.index(b"-m") + 1].decode()
-    return found
-
-
 def test_nothing_acknowledged_is_lost_or_doubled(
     serve: Callable[..., Any],
-    live_server: ModuleType,
+    modules: Callable[[Any], dict[int, str]],
     live_record: ModuleType,
     market: Any,
     spec_of_record: dict[str, Any],
@@ -99,7 +88,7 @@ def test_nothing_acknowledged_is_lost_or_doubled(
         goes_on()
         for kill in range(3):
             time.sleep(draw.uniform(0.3, 1.5))
-            before = modules(server, live_server)
+            before = modules(server)
             server.kill()
             until(lambda: not any(map(pid_lives, before)), what="the end of all")  # noqa: B023
             server.start()
@@ -108,9 +97,9 @@ def test_nothing_acknowledged_is_lost_or_doubled(
                 market.turn()  # so that something is learned while the others come
         for module in ("everlearn.worker", "everlearn.api.serve", "everlearn.scheduler"):
             time.sleep(draw.uniform(0.1, 1.0))
-            pid = next(pid for pid, name in modules(server, live_server).items() if name == module)
+            pid = next(pid for pid, name in modules(server).items() if name == module)
             os.kill(pid, signal.SIGKILL)
-            until(lambda: module in modules(server, live_server).values(), what=f"a new {module}")  # noqa: B023
+            until(lambda: module in modules(server).values(), what=f"a new {module}")  # noqa: B023
             goes_on()
         until(lambda: stream.error or len(promotions(client)) > 1, 150, what="the promotion after the drift")
         stream.over.set()

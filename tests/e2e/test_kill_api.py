@@ -10,7 +10,6 @@ import random
 import signal
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,49 +28,30 @@ pytestmark = [
 ]
 
 
-class Caller(threading.Thread):
+class Caller:
     """Predicts single rows and labels each, one after the other, and notes what was acknowledged."""
 
-    def __init__(self, number: int, server: Any, record: Any) -> None:
-        super().__init__(daemon=True)
-        self._number, self._server, self._record = number, server, record
-        self.over = threading.Event()
+    def __init__(self, number: int, client: Any, record: Any) -> None:
+        self._number, self._client, self._record = number, client, record
+        self._draw = random.Random(number)
         self.sent = 0
-        self.error: BaseException | None = None
 
-    def run(self) -> None:
-        draw = random.Random(self._number)
-        try:
-            with self._server.client() as client:
-                while not self.over.is_set():
-                    key = f"{self._number}-{self.sent}"
-                    row = {"price": draw.random(), "demand": draw.random()}
-                    answer = client.predict_one("elec", row, id=key)
-                    self._record.answers[answer.id] = answer
-                    truth = "UP" if row["price"] > row["demand"] else "DOWN"
-                    receipt = client.label("elec", {key: truth})
-                    assert (receipt.conflict, receipt.parked) == ((), ())
-                    self._record.labels[key] = truth
-                    self.sent += 1
-        except BaseException as error:
-            self.error = error
-
-
-def api_of(server: Any, live_server: ModuleType) -> int | None:
-    """The process of the API, if it runs now."""
-    for pid in live_server.family(server._process.pid)[1:]:
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except FileNotFoundError:
-            continue
-        if b"everlearn.api.serve" in command:
-            return int(pid)
-    return None
+    def __call__(self) -> None:
+        key = f"{self._number}-{self.sent}"
+        row = {"price": self._draw.random(), "demand": self._draw.random()}
+        answer = self._client.predict_one("elec", row, id=key)
+        self._record.answers[answer.id] = answer
+        truth = "UP" if row["price"] > row["demand"] else "DOWN"
+        receipt = self._client.label("elec", {key: truth})
+        assert (receipt.conflict, receipt.parked) == ((), ())
+        self._record.labels[key] = truth
+        self.sent += 1
 
 
 def test_nothing_acknowledged_is_lost_or_doubled_and_a_planted_loss_is_seen(
     serve: Callable[..., Any],
-    live_server: ModuleType,
+    repeat: Callable[..., Any],
+    modules: Callable[[Any], dict[int, str]],
     live_record: ModuleType,
     spec: dict[str, Any],
     until: Callable[..., None],
@@ -80,34 +60,37 @@ def test_nothing_acknowledged_is_lost_or_doubled_and_a_planted_loss_is_seen(
     server = serve(mlflow=False)
     with server.client() as client:
         client.create_model({**spec, "name": "elec", "durability": "group"})
-    callers = [Caller(number, server, record) for number in range(CALLERS)]
-    for caller in callers:
-        caller.start()
+    clients = [server.client() for _ in range(CALLERS)]
+    callers = [repeat(Caller(number, client, record)) for number, client in enumerate(clients)]
+
+    def api() -> int | None:
+        """The process of the API, if it runs now."""
+        return next((pid for pid, name in modules(server).items() if name == "everlearn.api.serve"), None)
 
     def on_their_way() -> bool:
-        return all(caller.error or caller.sent > before[caller] for caller in callers)
+        return all(caller.error or caller.times > before[caller] for caller in callers)
 
     killed = set()
     for _ in range(KILLS):
-        before = {caller: caller.sent for caller in callers}
+        before = {caller: caller.times for caller in callers}
         until(on_their_way, what="everybody's next answer")
         time.sleep(draw.uniform(0.0, 0.5))
-        pid = api_of(server, live_server)
+        pid = api()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         killed.add(pid)
-        until(lambda: api_of(server, live_server) not in (None, *killed), what="a new API process")
-    before = {caller: caller.sent for caller in callers}
+        until(lambda: api() not in (None, *killed), what="a new API process")
+    before = {caller: caller.times for caller in callers}
     until(on_their_way, what="everybody's last answer")
     for caller in callers:
         caller.over.set()
-    for caller in callers:
-        caller.join(60)
-        assert caller.error is None
+    for caller, client in zip(callers, clients, strict=True):
+        caller.end()
+        client.close()
     server.stop()
 
     assert len(killed) == KILLS
-    assert len(record.answers) == len(record.labels) == sum(caller.sent for caller in callers)
+    assert len(record.answers) == len(record.labels) == sum(caller.times for caller in callers)
     assert live_record.count_log(server.data, record) == (0, 0)
     lose_one(server.data, "3-0")
     assert live_record.count_log(server.data, record) == (1, 0)

@@ -264,9 +264,11 @@ class Runtime:
             champion, attempts, time.monotonic() + wait, f"{type(error).__name__}: {error}"
         )
         self._instruments.failed_load()
-        logger.error(
-            "{}: version {} cannot be loaded, next try in {:.1f} s: {}", model, champion.version, wait, error
-        )
+        words = f"version {champion.version} cannot be loaded, next try in {wait:.1f} s: {error}"
+        if attempts == 1:  # a person hears of it once, the log of every try
+            logger.error("alert: {}: load: {}", model, words)
+        else:
+            logger.warning("{}: {}", model, words)
 
     def _freshen(self, model: str, served: Served) -> None:
         if time.monotonic() - self._asked.get(model, float("-inf")) > FRESH:
