@@ -124,6 +124,7 @@ def test_every_field_of_a_spec_is_documented() -> None:
         "drift": spec.DriftSpec,
         "regimes": spec.RegimeSpec,
         "abstain": spec.AbstainSpec,
+        "route": spec.RouteSpec,
     }
     for name in set(spec.ModelSpec.model_fields) - set(parts):
         assert f"| `{name}`" in page

@@ -193,6 +193,25 @@ class AbstainSpec(_Frozen):
     action: Literal["flag", "withhold"] = "flag"
 
 
+class RouteSpec(_Frozen):
+    """Which share of the predictions the candidate on trial answers; the shares add up to 1.
+
+    Rows with the same value of the feature ``by`` always go to the same side; without it (or where a row
+    has no value there) the prediction id decides. While no candidate is on trial the champion answers all.
+    """
+
+    champion: Annotated[float, Field(ge=0, le=1)]
+    candidate: Annotated[float, Field(ge=0, le=1)]
+    by: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> RouteSpec:
+        if abs(self.champion + self.candidate - 1.0) > 1e-9:
+            total = self.champion + self.candidate
+            raise ValueError(f"the shares of champion and candidate add up to {total:g}: make it 1")
+        return self
+
+
 class ModelSpec(_Frozen):
     """A named prediction task and how it is kept current.
 
@@ -220,6 +239,7 @@ class ModelSpec(_Frozen):
     drift: DriftSpec = DriftSpec()
     regimes: RegimeSpec = RegimeSpec()
     abstain: AbstainSpec | None = None
+    route: RouteSpec | None = None
     strict: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     description: str = ""
@@ -259,6 +279,8 @@ class ModelSpec(_Frozen):
         unknown = sorted(set(self.gate.segments) - set(self.features))
         if unknown:
             raise ValueError(f"gate.segments names {unknown[0]!r}, which is no feature: name columns")
+        if self.route is not None and self.route.by is not None and self.route.by not in self.features:
+            raise ValueError(f"route.by names {self.route.by!r}, which is no feature: name a column")
         if self.threshold is None and self.metric in LOWER_IS_BETTER and self.policy.name == "threshold":
             raise ValueError(f"threshold is needed: {self.metric} has no natural one (or use policy 'every')")
         return self

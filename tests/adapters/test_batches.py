@@ -33,7 +33,7 @@ def predictions(draw: st.DrawFn) -> PredictionBatch:
     return PredictionBatch(
         ids=ids,
         times=draw(st.lists(st.integers(0, 9), min_size=n, max_size=n)),
-        version=draw(st.integers(0, 3)),
+        versions=draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)),
         rows=draw(st.lists(ROWS, min_size=n, max_size=n)),
         value_texts=draw(st.lists(texts, min_size=n, max_size=n)),
         probability_texts=draw(st.lists(told, min_size=n, max_size=n)),
@@ -83,7 +83,9 @@ def test_a_batch_is_its_events(sql: SqlStore, make: Any, batches: list[Any]) -> 
 def test_a_long_batch_of_new_events(store: Any, fresh: bool) -> None:
     n = 2500
     ids, times = [f"r{i}" for i in range(n)], [float(i) for i in range(n)]
-    made = PredictionBatch(ids, times, 2, [{"x": i} for i in range(n)], ['"a"'] * n, ['{"a":1.0}'] * n, fresh)
+    made = PredictionBatch(
+        ids, times, [2] * n, [{"x": i} for i in range(n)], ['"a"'] * n, ['{"a":1.0}'] * n, fresh
+    )
     assert [receipt.seq for receipt in store.log.append("m", made)] == list(range(2, n + 2))
     values = [(True, 1, 1.0, "1")[i % 4] for i in range(n)]
     told = store.log.append("m", LabelBatch(ids[::-1], times, values, [False] * n))
@@ -111,6 +113,6 @@ def test_a_batch_is_a_sequence() -> None:
 
 
 def test_an_empty_batch_adds_nothing(store: Any) -> None:
-    assert store.log.append("m", PredictionBatch([], [], 0, [], [], [], fresh=True)) == []
+    assert store.log.append("m", PredictionBatch([], [], [], [], [], [], fresh=True)) == []
     assert store.log.append("m", LabelBatch([], [], [], [])) == []
     assert store.log.head("m").seq == 1

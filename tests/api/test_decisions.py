@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from everlearn.api.standing import abstains
-from everlearn.loop.state import LoopState, dump
+from everlearn.api.standing import findings
+from everlearn.loop.state import Candidate, LoopState, dump
+from everlearn.loop.trial import Trial
 
 WHY = "/v1/models/toy/decisions/{}/why"
 PREDICT = "/v1/models/toy/predict"
@@ -64,9 +65,10 @@ async def test_alerts_are_counted_for_prometheus(
 # -- abstaining --------------------------------------------------------------------------------------
 
 
-def test_only_one_field_of_the_state_is_read() -> None:
-    assert abstains(dump(LoopState(abstaining=True)))
-    assert not abstains(dump(LoopState()))
+def test_little_of_the_state_is_read() -> None:
+    state = LoopState(abstaining=True, candidate=Candidate(Trial(4, 1, 0.05), "fresh", 0))
+    assert (findings(dump(state)).abstaining, findings(dump(state)).on_trial) == (True, 4)
+    assert (findings(dump(LoopState())).abstaining, findings(dump(LoopState())).on_trial) == (False, None)
 
 
 @pytest.fixture

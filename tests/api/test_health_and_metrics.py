@@ -68,7 +68,7 @@ async def test_what_is_counted(trained: httpx.AsyncClient, place: Any) -> None:
     for line in (
         'everlearn_requests_total{method="POST",route="/v1/models/{model}/predict",status="422"} 1.0',
         'everlearn_requests_total{method="POST",route="/v1/models/{model}/labels",status="422"} 1.0',
-        f"everlearn_predictions_total {before + 5.0}",
+        f'everlearn_predictions_total{{role="champion"}} {before + 5.0}',
         "everlearn_examples_total 150.0",
         'everlearn_champion_version{model="toy"} 1.0',
         f'everlearn_log_seq{{model="toy"}} {float(place.store.log.head("toy").seq)}',

@@ -199,7 +199,7 @@ def test_the_client_of_triton_over_the_wire(
         assert plain.post("/v1/models/toy/examples", json=history()).status_code == 200
         place.advance()
         client = triton.InferenceServerClient(address)
-        while client.get_model_metadata("toy", headers=headers)["versions"] != ["1"]:
+        while client.get_model_metadata("toy", headers=headers)["versions"][0] != "1":
             time.sleep(0.01)
         try:
             assert client.is_server_live(headers=headers)

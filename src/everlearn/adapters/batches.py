@@ -39,7 +39,7 @@ class Batch(Sequence[NewEvent]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictionBatch(Batch):
-    """Predictions of one version, a list for each column (n,).
+    """Predictions, a list for each column (n,).
 
     ``rows`` are clean rows. ``value_texts`` and ``probability_texts`` are the answers as JSON
     (``None``: no probabilities). ``fresh``: the ids were made just now, so that none is known and no label
@@ -48,7 +48,7 @@ class PredictionBatch(Batch):
 
     ids: Sequence[str]
     times: Sequence[float]
-    version: int
+    versions: Sequence[int]
     rows: Sequence[Row]
     value_texts: Sequence[str]
     probability_texts: Sequence[str | None]
@@ -64,7 +64,7 @@ class PredictionBatch(Batch):
             "features": self.rows[i],
             "value": msgspec.json.decode(self.value_texts[i]),
             "probabilities": None if told is None else msgspec.json.decode(told),
-            "version": self.version,
+            "version": self.versions[i],
         }
         return NewEvent(EventKind.PREDICTION, self.times[i], self.ids[i], body)
 

@@ -98,6 +98,45 @@ def _spread(keys: Sequence[str], probabilities: Mapping[str, float] | None) -> l
     return [(probabilities or {}).get(key, np.nan) for key in keys]
 
 
+def sided(
+    served: Served, rows: Sequence[Row], ids: Sequence[str], table: FloatArray | None = None
+) -> Answers:
+    """The same, where a candidate may answer its share of the rows."""
+    if served.candidate is None:
+        return answered(served, rows, table)
+    parts = []
+    for side, places in served.sides(rows, ids):
+        some = [rows[i] for i in places]
+        numbers = None if table is None else table[list(places)]
+        _, found = served.ask(side, lambda one, some=some, numbers=numbers: answered(one, some, numbers))  # type: ignore[misc]
+        parts.append((places, found))
+    # The classes of both, whoever answers, so that every chunk of a table has the same columns.
+    both = [*(found.keys for _, found in parts), *(_keys(one) for one in (served, served.candidate))]
+    return _together(parts, tuple(dict.fromkeys(key for keys in both for key in keys)), len(rows))
+
+
+def _keys(served: Served) -> list[str]:
+    learned = served.predictor
+    if not isinstance(learned, Predictor) or learned.spec.task == "regression":
+        return []
+    return [class_key(label) for label in learned.learner.classes]
+
+
+def _together(parts: Sequence[tuple[Sequence[int], Answers]], keys: tuple[str, ...], n: int) -> Answers:
+    """Parts of a table in the order of its rows, their probabilities under the same ``keys``."""
+    grid = np.full((n, len(keys)), np.nan) if keys else None
+    whole = Answers([], [0] * n, [None] * n, [""] * n, keys, grid, [None] * n)
+    for places, part in parts:
+        for i, place in enumerate(places):
+            whole.versions[place], whole.values[place] = part.versions[i], part.values[i]
+            whole.value_texts[place] = part.value_texts[i]
+            whole.probability_texts[place] = part.probability_texts[i]
+        if grid is not None and part.grid is not None:
+            columns = [keys.index(key) for key in part.keys]
+            grid[np.ix_(list(places), columns)] = part.grid
+    return whole
+
+
 class FreshIds:
     """Ids that nobody has used, in the order of time, so that an index of them grows at its end."""
 
@@ -111,7 +150,7 @@ class FreshIds:
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """Answers parts of one table with one version, and records each part before it is sent."""
+    """Answers parts of one table with what is served, and records each part before it is sent."""
 
     door: Door
     served: Served
@@ -153,8 +192,8 @@ class Recorder:
 
     def _answer(self, rows: Sequence[Row], ids: list[str], table: FloatArray | None = None) -> Answers:
         began = time.perf_counter()
-        found = answered(self.served, rows, table)
-        self.door.instruments.predicted(len(rows), time.perf_counter() - began)
+        found = sided(self.served, rows, ids, table)
+        self.door.instruments.predicted(self.served.roles(found.versions), time.perf_counter() - began)
         found.ids = ids
         return found
 
@@ -162,7 +201,7 @@ class Recorder:
         return PredictionBatch(
             ids=found.ids,
             times=times,
-            version=self.served.version,
+            versions=list(found.versions),
             rows=rows,
             value_texts=list(found.value_texts),
             probability_texts=list(found.probability_texts),

@@ -1,7 +1,7 @@
 """Predictions for tables: NDJSON, CSV, Arrow or Parquet in, any of them out, a chunk at a time.
 
 The table is checked as a whole before anything is recorded. Then each chunk is answered, recorded
-durably, and sent; memory holds one chunk, however long the table is. One version answers all of it.
+durably, and sent; memory holds one chunk, however long the table is. One champion answers all of it, and a candidate its share.
 """
 
 from __future__ import annotations

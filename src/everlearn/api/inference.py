@@ -84,11 +84,15 @@ def _tensors(inputs: Sequence[Input], raw: bytes) -> list[Tensor]:
 
 def write(served: Served, asked: InferRequest, answers: Answers) -> tuple[bytes, int | None]:
     """The answer's body, and how many bytes of it are JSON where tensors follow in bytes."""
-    head: dict[str, Any] = {"model_name": served.spec.name, "model_version": str(served.version)}
+    head: dict[str, Any] = {"model_name": served.spec.name}
+    by = sorted(set(answers.versions))
+    if len(by) == 1:
+        head["model_version"] = str(by[0])
     if asked.id is not None:
         head["id"] = asked.id
     binary = bool(asked.parameters.get("binary_data_output"))
-    wanted = asked.outputs or [Wanted(name) for name in ("value", "probabilities", "classes", IDS)]
+    names = ("value", "probabilities", "classes", IDS, *(("version",) if len(by) > 1 else ()))
+    wanted = asked.outputs or [Wanted(name) for name in names]
     outputs, tails = [], []
     for one in wanted:
         made = _output(one.name, served, answers)

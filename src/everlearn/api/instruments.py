@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from everlearn.api.parts import Parts
+from everlearn.api.served import Role
 from everlearn.errors import EverlearnError
 from everlearn.types import Receipt, Status
 
@@ -40,7 +42,8 @@ class Instruments:
         self._predict_seconds = Histogram(
             "everlearn_predict_seconds", "Time in the model alone", registry=registry, buckets=_BUCKETS
         )
-        self._predictions = Counter("everlearn_predictions", "Rows answered", registry=registry)
+        predictions = Counter("everlearn_predictions", "Rows answered", ["role"], registry=registry)
+        self._predictions = {role: predictions.labels(role) for role in get_args(Role)}
         self._labels = Counter(
             "everlearn_labels", "Labels by what became of them", ["status"], registry=registry
         )
@@ -72,9 +75,10 @@ class Instruments:
             self._known[method, route, status] = found
         return found
 
-    def predicted(self, rows: int, seconds: float) -> None:
-        """A model answered rows."""
-        self._predictions.inc(rows)
+    def predicted(self, rows: Mapping[Role, int], seconds: float) -> None:
+        """Versions of a model answered rows, so many of each role."""
+        for role, count in rows.items():
+            self._predictions[role].inc(count)
         self._predict_seconds.observe(seconds)
 
     def labelled(self, receipts: Sequence[Receipt]) -> None:

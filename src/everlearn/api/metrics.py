@@ -13,7 +13,9 @@ router = APIRouter(tags=["health"])
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"example": "everlearn_predictions_total 1024.0\n"}}}},
+    responses={
+        200: {"content": {"text/plain": {"example": 'everlearn_predictions_total{role="champion"} 1024.0\n'}}}
+    },
 )
 def metrics(door: TheDoor) -> Response:
     """Counters and gauges in Prometheus' text format."""

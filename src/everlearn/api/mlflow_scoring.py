@@ -87,7 +87,7 @@ async def invocations(request: Request, door: TheDoor, _: IdempotencyKey = None)
         rows = parsed(body, list(spec.features))
     else:
         raise UnsupportedError(f"Content-Type {kind or '(none)'!r} is not read here: send {JSON} or {CSV}")
-    answers = (await answer_rows(door, request, DEFAULT, rows)).answers
+    answers = (await answer_rows(door, request, await door.runtime.served(DEFAULT), rows)).answers
     told = {"predictions": answers.values, "ids": answers.ids, "versions": answers.versions}
     return Response(msgspec.json.encode(told), media_type=JSON)
 

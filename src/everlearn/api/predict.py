@@ -175,17 +175,20 @@ async def record_predictions(
     served = await door.runtime.served(model)
     if len(rows) >= MANY:
         return await record_many(door, served, rows, ids, times)
-    checked, outputs = await door.runtime.answer(served, rows)
-    keys = ids if ids is not None else [new_id() for _ in outputs]
+    keys = ids if ids is not None else [new_id() for _ in rows]
+    checked, outputs, versions = await door.runtime.answer(served, rows, keys)
     events = [
-        NewEvent(EventKind.PREDICTION, at, key, _stored(served, features, output))
-        for at, key, features, output in zip(times, keys, checked.rows, outputs, strict=True)
+        NewEvent(EventKind.PREDICTION, at, key, _stored(version, features, output))
+        for at, key, version, features, output in zip(
+            times, keys, versions, checked.rows, outputs, strict=True
+        )
     ]
     durability = served.spec.durability
     if durability == "async" and ids is None:
         door.writer.post(model, events)
         answers = [
-            _told(key, served.version, output, served) for key, output in zip(keys, outputs, strict=True)
+            _told(key, version, output, served)
+            for key, version, output in zip(keys, versions, outputs, strict=True)
         ]
     else:
         receipts = await door.writer.append(model, events, whole=ids is not None, flush=durability == "sync")
@@ -193,8 +196,8 @@ async def record_predictions(
         if clashes:
             raise conflict(clashes)
         answers = [
-            _told(key, *_recorded(receipt, served.version, output), served)
-            for key, receipt, output in zip(keys, receipts, outputs, strict=True)
+            _told(key, *_recorded(receipt, version, output), served)
+            for key, receipt, version, output in zip(keys, receipts, versions, outputs, strict=True)
         ]
     told: dict[str, Any] = {"model": model, "predictions": answers}
     if checked.ignored:
@@ -211,12 +214,12 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{getrandbits(80):020x}"
 
 
-def _stored(served: Served, features: Mapping[str, Scalar], output: Output) -> dict[str, Any]:
+def _stored(version: int, features: Mapping[str, Scalar], output: Output) -> dict[str, Any]:
     return {
         "features": features,
         "value": output.value,
         "probabilities": output.probabilities,
-        "version": served.version,
+        "version": version,
     }
 
 

@@ -30,9 +30,13 @@ class Short:
 
 
 async def answer_rows(
-    door: Door, request: Request, model: str, rows: Sequence[Mapping[str, Any]], ids: list[str] | None = None
+    door: Door,
+    request: Request,
+    served: Served,
+    rows: Sequence[Mapping[str, Any]],
+    ids: list[str] | None = None,
 ) -> Short:
-    """Answer rows with the champion. With an ``Idempotency-Key`` and no ids, a repeat gets the same answers.
+    """Answer rows with what is served. An ``Idempotency-Key`` without ids gets a repeat the same answers.
 
     Raises UnavailableError where the model has no answer that another protocol could carry.
     """
@@ -41,7 +45,6 @@ async def answer_rows(
     if len(rows) > MAX_ROWS:
         message = f"are {len(rows)}: send at most {MAX_ROWS} a request"
         raise TooLargeError(f"The rows {message}", [Fault("rows", message)])
-    served = await door.runtime.served(model)
     check_knows(served)
     check = served.schema.check
     checked = await run_in_threadpool(check, rows) if len(rows) > FEW else check(rows)

@@ -2,8 +2,9 @@
 
 The store is the authority for which version answers. A poll (one cheap query) notices a new champion;
 it is loaded and self-tested beside the old one, and then one reference is swapped. A request holds
-one such reference from its beginning to its end, so one version answers all of it. When a champion
-cannot be loaded, the version before it goes on answering, and the load is tried again with backoff.
+one such reference from its beginning to its end, so one champion answers all of it (and, where the
+spec's route gives it a share, one candidate). When a champion cannot be loaded, the version before it
+goes on answering, and the load is tried again with backoff.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from loguru import logger
 
 from everlearn.api.instruments import Instruments
+from everlearn.api.loading import FailedLoad, Loader
 from everlearn.api.parts import Parts
-from everlearn.api.standing import abstains
+from everlearn.api.served import Served
+from everlearn.api.shelf import Shelf
 from everlearn.errors import NotFoundError, UnavailableError
 from everlearn.features.schema import Checked, Schema
-from everlearn.predictor import Baseline, Predictor
 from everlearn.spec import ModelSpec
 from everlearn.types import Champion, Output, Row
+
+__all__ = ["FailedLoad", "Runtime", "Served"]
 
 LONG = 0.005
 """Seconds of CPU work from which on a request is answered in a thread, so that it holds up no other."""
@@ -34,49 +38,10 @@ FRESH = 300.0
 SPECS_EVERY = 2.0
 """Seconds between looks at the specs, which other processes may change."""
 
-ABSTENTIONS_EVERY = 0.5
-"""Seconds between looks at whether the models that may abstain do."""
+FINDINGS_EVERY = 0.5
+"""Seconds between looks at what the loop has found: who abstains, and which candidate is on trial."""
 
 MAX_BACKOFF = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What answers for a model. ``version`` is older than ``champion.version`` while a load fails.
-
-    ``abstaining`` is whether the loop has found the model's performance under its floor. ``single`` answers
-    one clean row, where the predictor has a quick way.
-    """
-
-    spec: ModelSpec
-    schema: Schema
-    champion: Champion
-    version: int
-    predictor: Predictor | Baseline
-    abstaining: bool = False
-    single: Callable[[Row], Output] | None = None
-
-    @property
-    def withholding(self) -> bool:
-        """Whether callers get no answers for now."""
-        return self.abstaining and self.spec.abstain is not None and self.spec.abstain.action == "withhold"
-
-    def answer(self, rows: Sequence[Row]) -> tuple[Checked, list[Output]]:
-        """Check rows against the schema and answer them; raises SchemaError with every fault."""
-        checked = self.schema.check(rows)
-        if self.single is not None and len(checked.rows) == 1:
-            return checked, [self.single(checked.rows[0])]
-        return checked, self.predictor.predict(checked.rows)
-
-
-@dataclass(frozen=True, slots=True)
-class FailedLoad:
-    """A champion that could not be loaded: why, and when it is tried again (``time.monotonic``)."""
-
-    champion: Champion
-    attempts: int
-    retry_at: float
-    reason: str
 
 
 class Runtime:
@@ -90,15 +55,17 @@ class Runtime:
         self._parts = parts
         self._instruments = instruments
         self._poll = poll
+        self._loader = Loader(parts)
+        self._shelf = Shelf(parts, self._loader)
         self._served: dict[str, Served] = {}
         self._failed: dict[str, FailedLoad] = {}
-        self._cursors: dict[str, int] = {}
+        self._failed_trials: dict[tuple[str, int], FailedLoad] = {}
         self._asked: dict[str, float] = {}
         self._cost: dict[str, float] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._looked = self._specs_read = self._abstentions_read = float("-inf")
+        self._looked = self._specs_read = self._findings_read = float("-inf")
         self.error: str | None = None
 
     def start(self) -> None:
@@ -129,6 +96,15 @@ class Runtime:
         served = self._served.get(model)
         return None if served is None else served.version
 
+    async def version(self, model: str, number: int) -> Served:
+        """One version of a model, whatever answers for it now; raises NotFoundError, or UnavailableError."""
+        served = await self.served(model)
+        if number == served.version:
+            return replace(served, candidate=None)
+        if served.candidate is not None and number == served.candidate.version:
+            return served.candidate.of(served)
+        return await asyncio.to_thread(self._shelf.take, served, number)
+
     async def served(self, model: str) -> Served:
         """What answers for a model now; raises NotFoundError, or UnavailableError if nothing loads."""
         served, asked = self._served.get(model), self._asked.get(model, float("-inf"))
@@ -150,7 +126,7 @@ class Runtime:
                 raise
             self._respec(model, spec)
             self._keep(model, champion, spec)
-            self._read_abstention(model)
+            self._read_finding(model)
             served = self._served.get(model)
         if served is None:
             reason = self._failed[model].reason if model in self._failed else "it is not loaded yet"
@@ -162,17 +138,19 @@ class Runtime:
         with self._lock:
             self._forget(model)
 
-    async def answer(self, served: Served, rows: Sequence[Row]) -> tuple[Checked, list[Output]]:
-        """Check and answer rows, in a thread if it is going to take long."""
+    async def answer(
+        self, served: Served, rows: Sequence[Row], ids: Sequence[str]
+    ) -> tuple[Checked, list[Output], list[int]]:
+        """Check and answer rows (see :meth:`Served.answer`), in a thread if it is going to take long."""
         model = served.spec.name
         started = time.perf_counter()
         if len(rows) * self._cost.get(model, LONG / 64) > LONG:
-            result = await asyncio.to_thread(served.answer, rows)
+            result = await asyncio.to_thread(served.answer, rows, ids)
         else:
-            result = served.answer(rows)
+            result = served.answer(rows, ids)
         seconds = time.perf_counter() - started
         self._cost[model] = seconds / max(1, len(rows))
-        self._instruments.predicted(len(rows), seconds)
+        self._instruments.predicted(served.roles(result[2]), seconds)
         return result
 
     def look(self) -> None:
@@ -185,8 +163,8 @@ class Runtime:
                 self._read_specs()
             for model, champion in champions.items():
                 self._keep(model, champion, None)
-            if time.monotonic() - self._abstentions_read >= ABSTENTIONS_EVERY:
-                self._read_abstentions()
+            if time.monotonic() - self._findings_read >= FINDINGS_EVERY:
+                self._read_findings()
             self._looked = time.monotonic()
 
     def _follow(self) -> None:
@@ -211,7 +189,7 @@ class Runtime:
             return
         try:
             spec = spec or (served.spec if served else self._parts.models.get(model))
-            self._served[model] = self._load(spec, champion, champion.version, champion.digest)
+            self._served[model] = self._loader.load(spec, champion, champion.version, champion.digest)
         except Exception as error:
             self._note(model, champion, error)
             if served is None:
@@ -221,25 +199,6 @@ class Runtime:
             self._instruments.swapped()
             logger.info("{}: version {} answers (term {})", model, champion.version, champion.term)
 
-    def _load(self, spec: ModelSpec, champion: Champion, version: int, digest: str | None) -> Served:
-        predictor: Predictor | Baseline
-        single = None
-        if digest is None:
-            predictor = Baseline(self._majority(spec.name))
-        else:
-            predictor = Predictor.from_bundle(self._parts.artifacts.get(digest))
-            self._warm(predictor)
-            predictor.self_test()
-            single = predictor.single()
-        abstaining = self._abstains(spec)
-        return Served(spec, Schema.from_spec(spec), champion, version, predictor, abstaining, single)
-
-    def _warm(self, predictor: Predictor) -> None:
-        try:
-            predictor.warm()
-        except Exception as error:  # it answers all the same; the self-test is what decides
-            logger.debug("{}: its learner is not warmed: {}", predictor.spec.name, error)
-
     def _load_older(self, model: str, champion: Champion, spec: ModelSpec | None) -> None:
         """With nothing loaded yet, the nearest ancestor that loads answers: no request fails for this."""
         number = self._parts.versions.get(model, champion.version).parent if spec else None
@@ -247,7 +206,9 @@ class Runtime:
             version = self._parts.versions.get(model, number)
             number = version.parent
             try:
-                self._served[model] = self._load(spec, champion, version.number, version.digest)
+                self._served[model] = self._loader.load(
+                    spec, champion, version.number, version.digest, "other"
+                )
             except Exception as error:
                 logger.warning("{}: version {} does not load either: {}", model, version.number, error)
             else:
@@ -258,54 +219,77 @@ class Runtime:
 
     def _note(self, model: str, champion: Champion, error: Exception) -> None:
         before = self._failed.get(model)
-        attempts = before.attempts + 1 if before and before.champion == champion else 1
-        wait = min(MAX_BACKOFF, self._poll * 2**attempts)
-        self._failed[model] = FailedLoad(
-            champion, attempts, time.monotonic() + wait, f"{type(error).__name__}: {error}"
+        failed = self._failed[model] = self._again(
+            champion, before if before and before.champion == champion else None, error
         )
-        self._instruments.failed_load()
-        words = f"version {champion.version} cannot be loaded, next try in {wait:.1f} s: {error}"
-        if attempts == 1:  # a person hears of it once, the log of every try
+        words = (
+            f"version {champion.version} cannot be loaded, next try in {self._wait(failed):.1f} s: {error}"
+        )
+        if failed.attempts == 1:  # a person hears of it once, the log of every try
             logger.error("alert: {}: load: {}", model, words)
         else:
             logger.warning("{}: {}", model, words)
 
+    def _again(self, champion: Champion, before: FailedLoad | None, error: Exception) -> FailedLoad:
+        attempts = before.attempts + 1 if before else 1
+        self._instruments.failed_load()
+        failed = FailedLoad(champion, attempts, 0.0, f"{type(error).__name__}: {error}")
+        return replace(failed, retry_at=time.monotonic() + self._wait(failed))
+
+    def _wait(self, failed: FailedLoad) -> float:
+        """Seconds from a failed load to the next try."""
+        return min(MAX_BACKOFF, self._poll * 2.0 ** min(failed.attempts, 60))
+
     def _freshen(self, model: str, served: Served) -> None:
         if time.monotonic() - self._asked.get(model, float("-inf")) > FRESH:
             return
-        try:
-            baseline = Baseline(self._majority(model, known=self._cursors.get(model)))
-        except _Unchanged:
-            return
-        self._served[model] = replace(served, predictor=baseline)
+        baseline = self._loader.newer_baseline(model)
+        if baseline is not None:
+            self._served[model] = replace(served, predictor=baseline)
 
-    def _majority(self, model: str, known: int | None = None) -> Output:
-        from everlearn.loop.state import majority_of
-
-        checkpoint = self._parts.ledger.checkpoint(model)
-        if checkpoint.cursor == known:
-            raise _Unchanged
-        self._cursors[model] = checkpoint.cursor
-        return majority_of(checkpoint.state)
-
-    def _abstains(self, spec: ModelSpec) -> bool:
-        """What the loop has found; a model that may not abstain is not looked up."""
-        return spec.abstain is not None and abstains(self._parts.ledger.checkpoint(spec.name).state)
-
-    def _read_abstentions(self) -> None:
+    def _read_findings(self) -> None:
         for model in list(self._served):
             try:
-                self._read_abstention(model)
+                self._read_finding(model)
             except NotFoundError:  # deleted meanwhile: the next look forgets it
                 continue
-        self._abstentions_read = time.monotonic()
+        self._findings_read = time.monotonic()
 
-    def _read_abstention(self, model: str) -> None:
+    def _read_finding(self, model: str) -> None:
         served = self._served.get(model)
-        if served is None or (abstaining := self._abstains(served.spec)) == served.abstaining:
+        if served is None:
             return
-        self._served[model] = replace(served, abstaining=abstaining)
-        logger.info("{}: {}", model, "abstains" if abstaining else "answers as usual again")
+        found = self._loader.findings(served.spec)
+        if found.abstaining != served.abstaining:
+            served = self._served[model] = replace(served, abstaining=found.abstaining)
+            logger.info("{}: {}", model, "abstains" if found.abstaining else "answers as usual again")
+        candidate = self._on_trial(served, found.on_trial)
+        if candidate is not served.candidate:
+            self._served[model] = replace(served, candidate=candidate)
+            words = "none" if candidate is None else f"version {candidate.version}"
+            logger.info("{}: on trial, with its share of the answers: {}", model, words)
+
+    def _on_trial(self, served: Served, number: int | None) -> Served | None:
+        """The candidate that answers its share, loaded; none where the champion itself does not answer."""
+        if number is None or served.role != "champion" or served.version in (0, number):
+            return None
+        if served.candidate is not None and served.candidate.version == number:
+            return served.candidate
+        key = (served.spec.name, number)
+        failed = self._failed_trials.get(key)
+        if failed is not None and time.monotonic() < failed.retry_at:
+            return None
+        try:
+            digest = self._parts.versions.get(served.spec.name, number).digest
+            loaded = self._loader.load(served.spec, served.champion, number, digest, "candidate")
+        except Exception as error:
+            self._failed_trials[key] = self._again(served.champion, failed, error)
+            logger.warning(
+                "{}: version {} is on trial and cannot be loaded: {}", served.spec.name, number, error
+            )
+            return None
+        self._failed_trials.pop(key, None)
+        return loaded
 
     def _read_specs(self) -> None:
         cursor: str | None = None
@@ -324,9 +308,8 @@ class Runtime:
             self._served[model] = replace(served, spec=spec, schema=Schema.from_spec(spec))
 
     def _forget(self, model: str) -> None:
-        for known in (self._served, self._failed, self._cursors, self._asked, self._cost):
+        self._loader.forget(model)
+        for known in (self._served, self._failed, self._asked, self._cost):
             known.pop(model, None)
-
-
-class _Unchanged(Exception):
-    """The loop has taken in nothing since."""
+        for key in [key for key in self._failed_trials if key[0] == model]:
+            del self._failed_trials[key]

@@ -30,22 +30,38 @@ class Standing:
         return None if value is None else float(value)
 
 
-class _Abstention(msgspec.Struct):
-    """The one field of a loop's state that the request path needs; the decoder skips the others."""
+class _Trial(msgspec.Struct):
+    version: int
+
+
+class _Candidate(msgspec.Struct):
+    trial: _Trial
+
+
+class Findings(msgspec.Struct):
+    """What the request path needs of a loop's state; the decoder skips all other fields."""
 
     abstaining: bool = False
+    candidate: _Candidate | None = None
+
+    @property
+    def on_trial(self) -> int | None:
+        """The number of the version on trial."""
+        return None if self.candidate is None else self.candidate.trial.version
 
 
-_abstention = msgspec.json.Decoder(_Abstention)
+_findings = msgspec.json.Decoder(Findings)
 
 
-def abstains(state: bytes) -> bool:
-    """Whether a model abstains, from a checkpoint's state: far cheaper than its whole summary.
+def findings(state: bytes) -> Findings:
+    """What the loop has found, from a checkpoint's state: far cheaper than its whole summary.
 
-    >>> abstains(b""), abstains(b'{"abstaining": true, "rows": 7}')
+    >>> findings(b"").abstaining, findings(b'{"abstaining": true, "rows": 7}').abstaining
     (False, True)
+    >>> findings(b'{"candidate": {"trial": {"version": 4}}}').on_trial
+    4
     """
-    return bool(state) and _abstention.decode(state).abstaining
+    return _findings.decode(state) if state else Findings()
 
 
 def standing(parts: Parts, model: str, champion: Champion | None = None) -> Standing:

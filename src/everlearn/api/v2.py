@@ -28,6 +28,11 @@ from everlearn.api.runtime import Served
 from everlearn.api.tensors import BYTES, rows_of
 from everlearn.api.values import MAX_ID
 from everlearn.errors import EverlearnError, InvalidError, NotFoundError, UnavailableError
+from everlearn.types import VersionState
+
+MAX_DIGITS = 15
+MOST_VERSIONS = 100
+"""How many versions a model's metadata name at most beside those that are served."""
 
 
 class V2Error(BaseModel):
@@ -72,10 +77,13 @@ class V2Model(BaseModel):
 
 
 class V2Answer(BaseModel):
-    """The outputs: ``value``, for classification ``probabilities`` and ``classes``, and ``prediction_id``."""
+    """The outputs: ``value``, for classification ``probabilities`` and ``classes``, and ``prediction_id``.
+
+    ``model_version`` is left out where several versions answered: ``version`` then tells which, by row.
+    """
 
     model_name: str
-    model_version: str
+    model_version: str | None = None
     id: str | None = None
     outputs: list[dict[str, Any]]
 
@@ -142,7 +150,8 @@ async def ready(door: TheDoor) -> V2State:
 @router.get("/models/{model}", response_model=V2Model, responses=_errors(400, 404, 503))
 @router.get("/models/{model}/versions/{version}", response_model=V2Model, responses=_errors(400, 404, 503))
 async def metadata(model: str, door: TheDoor, version: str | None = None) -> dict[str, Any]:
-    """What a model takes and gives. The version that is served is the champion; no other is."""
+    """What a model takes and gives. Without a version the champion answers, and while a candidate is on
+    trial it answers the share that the spec's route gives it."""
     served = await _served(door, model, version)
     value = "FP64" if served.spec.task == "regression" else BYTES
     outputs = [{"name": "value", "datatype": value, "shape": [-1]}]
@@ -154,7 +163,7 @@ async def metadata(model: str, door: TheDoor, version: str | None = None) -> dic
     outputs += [{"name": inference.IDS, "datatype": BYTES, "shape": [-1]}]
     return {
         "name": model,
-        "versions": [str(served.version)],
+        "versions": await _versions(door, served) if version is None else [str(served.version)],
         "platform": "everlearn",
         "inputs": inference.inputs_of(served.spec.features),
         "outputs": [*outputs, {"name": "version", "datatype": "INT64", "shape": [-1]}],
@@ -222,7 +231,7 @@ async def infer(
     features = list(served.spec.features)
     given = [one for one in tensors if one.name == inference.IDS and one.name not in features]
     rows = rows_of([one for one in tensors if one not in given], features)
-    short = await answer_rows(door, request, model, rows, _ids(given[0].cells, len(rows)) if given else None)
+    short = await answer_rows(door, request, served, rows, _ids(given[0].cells, len(rows)) if given else None)
     body, size = inference.write(short.served, asked, short.answers)
     if size is None:
         return Response(body, media_type="application/json")
@@ -238,10 +247,17 @@ def _ids(cells: list[Any], count: int) -> list[str]:
 
 
 async def _served(door: Door, model: str, version: str | None) -> Served:
-    served = await door.runtime.served(model)
-    if version is not None and version != str(served.version):
-        raise NotFoundError(
-            f"Model {model!r} is served in version {served.version} alone, not in {version[:20]!r}: "
-            f"leave the version out"
-        )
-    return served
+    """What answers: a version by its number, or the champion (and a candidate, its share of the rows)."""
+    if version is None:
+        return await door.runtime.served(model)
+    if not (version.isascii() and version.isdecimal() and len(version) <= MAX_DIGITS):
+        raise NotFoundError(f"Model {model!r} has no version {version[:20]!r}: versions are numbers")
+    return await door.runtime.version(model, int(version))
+
+
+async def _versions(door: Door, served: Served) -> list[str]:
+    """The numbers by which versions may be asked: the served one, the candidate, then the newest others."""
+    first = [served.version, *([served.candidate.version] if served.candidate else [])]
+    newest = (await run_in_threadpool(door.parts.versions.list, served.spec.name, None, MOST_VERSIONS)).items
+    others = [one.number for one in newest if one.state is not VersionState.REFUSED]
+    return [str(number) for number in dict.fromkeys([*first, *others])]

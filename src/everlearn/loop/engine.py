@@ -462,6 +462,8 @@ class Engine:
         if kind is DecisionKind.ROLLBACK or not self.streaming:
             watching.restart(self)
         state.champion, state.term, state.champion_row = version, state.term + 1, state.rows
+        if (known := state.version(version)) is not None:
+            known.stood = True
         state.refusals, state.acting, state.held = 0, False, ""
         state.status = "insufficient labels"
         state.drift.changed = None

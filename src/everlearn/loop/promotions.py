@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from everlearn.loop import bake, gate, remembering
 from everlearn.loop.candidates import end_candidate
 from everlearn.loop.shadow import Shadow
+from everlearn.loop.state import LoopState
 from everlearn.loop.steering import Judge
 from everlearn.types import DecisionKind
 
@@ -40,7 +41,7 @@ def watch(engine: Judge, shadow: Shadow, marks: Mapping[int, Sequence[gate.Mark]
     pairs = [
         gate.pair(row.row, marks[watched.old][i], row.mark, row.groups, spec, scale=state.bake_scale)
         for i, row in enumerate(shadow.rows)
-        if row.row > watched.opened
+        if row.row > watched.opened and _was_served(state, watched, row.version)
     ]
     bake.take(watched, pairs)
     if state.cost.asked and gate.binary(spec):
@@ -54,6 +55,13 @@ def watch(engine: Judge, shadow: Shadow, marks: Mapping[int, Sequence[gate.Mark]
         state.frozen or bake.held_back(state.storm, state.matured, spec.rollback)
     ):
         _roll_back(engine, watched, verdict)
+
+
+def _was_served(state: LoopState, watched: bake.Bake, version: int) -> bool:
+    """Whether a row's answer is what the bake watches: not that of a candidate, or of another version."""
+    if version in (watched.old, watched.new):
+        return True
+    return watched.old < version < watched.new and state.stood(version)
 
 
 def _roll_back(engine: Judge, watched: bake.Bake, verdict: bake.BakeVerdict) -> None:

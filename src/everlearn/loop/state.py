@@ -28,11 +28,15 @@ FORMAT = 2
 
 
 class Known(msgspec.Struct):
-    """What the fold must know of a version that has answered or may answer again."""
+    """What the fold must know of a version that has answered or may answer again.
+
+    ``stood`` is whether it was ever the champion: a candidate may answer a share of the predictions before.
+    """
 
     number: int
     learned_through: int = 0
     learned_upto: int = 0
+    stood: bool = False
 
 
 class Activity(msgspec.Struct):
@@ -169,6 +173,13 @@ class LoopState(msgspec.Struct):
         known = self.known  # in the order of their numbers
         place = bisect_left(known, number, key=_number_of)
         return known[place] if place < len(known) and known[place].number == number else None
+
+    def stood(self, number: int) -> bool:
+        """Whether a version is the champion or was: what others answer says nothing of the model's state."""
+        if number in (0, self.champion) or number in self.previous:
+            return True
+        known = self.version(number)
+        return known is not None and known.stood
 
     @property
     def compares(self) -> bool:

@@ -35,8 +35,14 @@ def restart(engine: Steered) -> None:
 
 
 def on_prediction(engine: Steered, event: Prediction) -> None:
-    """Take in an answered row; at the end of a window say what has moved."""
+    """Take in an answered row; at the end of a window say what has moved.
+
+    The rows that a candidate answers while it is on trial are left out: its answers differ from those of the
+    champion without anything having moved.
+    """
     state = engine.state
+    if event.version != state.champion and not state.stood(event.version):
+        return
     if state.watch is not None:
         state.watch.take(event.features, event.output)
         if state.watch.full:

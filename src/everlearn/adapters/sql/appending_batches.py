@@ -85,7 +85,7 @@ def _predictions(driver: ThroughDriver, model: ModelRow, batch: PredictionBatch)
         batch.ids,
         [None] * n,
         numbers,
-        [batch.version] * n,
+        batch.versions,
         [_encode(row).decode() for row in batch.rows],
         batch.value_texts,
         batch.probability_texts,
