@@ -1,7 +1,8 @@
 """Predictions for tables: NDJSON, CSV, Arrow or Parquet in, any of them out, a chunk at a time.
 
 The table is checked as a whole before anything is recorded. Then each chunk is answered, recorded
-durably, and sent; memory holds one chunk, however long the table is. One champion answers all of it, and a candidate its share.
+durably, and sent; memory holds one chunk, however long the table is. One champion answers all of it, and a
+candidate on trial its share.
 """
 
 from __future__ import annotations
