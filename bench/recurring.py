@@ -23,13 +23,15 @@ did.
 streams             {name: {reuse_labels, retrain_labels (medians), ratio, archived, returns,
                     reuse_never, retrain_never, reuse_accuracy, retrain_accuracy, reuse_updates,
                     retrain_updates, new, new_reused}}: archived is the share of recoveries with reuse in
-                    which an archived version answered at the row of recovery; never,
+                    which an archived version answered most of the 250 rows that showed it; at_once, in
+                    which one answered the first of them already; never,
                     how many returns did not recover; accuracy is of all rows served; updates, how many
                     candidates were trained; new, stretches after the first whose concept was there for
                     the first time, and new_reused, in how many of them an archived version came back
 ratio               the median of the streams' ratios
 pooled              {reuse_labels, retrain_labels, ratio} over the returns of all streams
-archived            share of all recoveries with reuse in which an archived version answered
+archived            share of all recoveries with reuse in which an archived version answered most of the rows
+                    that showed it, and at_once the first of them already
 reuse_never, retrain_never, returns, new, new_reused
 skipped             {name: why} of streams whose data are not there
 goals               [goal, value, bar, met]: ratio at least 5, archived at least 0.9
@@ -120,11 +122,15 @@ STREAMS: dict[str, tuple[int, Callable[[int, int, int], streams.Stream]]] = {
 
 @dataclass(frozen=True)
 class Return:
-    """A concept's return in one run: labels to recovery, whether that is one, and who answered then."""
+    """A concept's return in one run: labels to recovery, whether that is one, and who answered then.
+
+    ``archived``: an archived version answered most of the rows that showed it, ``at_once`` the first of them.
+    """
 
     labels: int
     recovered: bool
     archived: bool
+    at_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,14 +190,18 @@ def returns(run: Run, bounds: Sequence[int], level: Sequence[float], delay: int)
         if rows is None:
             found.append(Return(end - start, False, False))
         else:
-            found.append(Return(max(1, rows - delay), True, archived(run, start, start + rows)))
+            share = archived(run, start, start + rows)
+            found.append(Return(max(1, rows - delay), True, bool(share.mean() > 0.5), bool(share[0])))
     return found
 
 
-def archived(run: Run, start: int, row: int) -> bool:
-    """Whether what answers at ``row`` is an archived version that came back since ``start``."""
-    since = [reused for moved, reused in run.promotions if start < moved <= row]
-    return bool(since and since[-1])
+def archived(run: Run, start: int, row: int) -> Any:
+    """Which of ``WINDOW`` rows from ``row`` on an archived version answers that came back since ``start``."""
+    answers = np.zeros(WINDOW, dtype=bool)
+    for moved, reused in run.promotions:
+        if moved > start:
+            answers[max(moved - row, 0) :] = reused
+    return answers
 
 
 def came_back(run: Run, start: int, end: int) -> bool:
@@ -223,7 +233,8 @@ def summed(pairs: Sequence[tuple[Return, Return]]) -> dict[str, Any]:
     reuse, retrain = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     never = {"reuse_never": _never(reuse), "retrain_never": _never(retrain), "returns": len(pairs)}
     if not pairs:
-        return {"reuse_labels": None, "retrain_labels": None, "ratio": None, "archived": None, **never}
+        unknown = ("reuse_labels", "retrain_labels", "ratio", "archived", "at_once")
+        return {**dict.fromkeys(unknown), **never}
     ours, theirs = (float(np.median([r.labels for r in side])) for side in (reuse, retrain))
     recovered = [r for r in reuse if r.recovered]
     known = 2 * never["reuse_never"] < len(pairs)
@@ -231,7 +242,10 @@ def summed(pairs: Sequence[tuple[Return, Return]]) -> dict[str, Any]:
         "reuse_labels": ours,
         "retrain_labels": theirs,
         "ratio": round(theirs / ours, 2) if known else None,
-        "archived": round(float(np.mean([r.archived for r in recovered])), 3) if recovered else None,
+        **{
+            name: round(float(np.mean([getattr(r, name) for r in recovered])), 3) if recovered else None
+            for name in ("archived", "at_once")
+        },
         **never,
     }
 
@@ -288,7 +302,7 @@ def figures(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "streams": lines,
         "ratio": round(float(np.median(ratios)), 2) if ratios else None,
         "pooled": {name: pooled[name] for name in ("reuse_labels", "retrain_labels", "ratio")},
-        **{name: pooled[name] for name in ("archived", "reuse_never", "retrain_never", "returns")},
+        **{name: pooled[name] for name in ("archived", "at_once", "reuse_never", "retrain_never", "returns")},
         **_new([one for runs in found.values() for one in runs]),
     }
     return {**result, "goals": judged(result)}

@@ -21,6 +21,7 @@ KEYS = {
     "ratio",
     "pooled",
     "archived",
+    "at_once",
     "reuse_never",
     "retrain_never",
     "returns",
@@ -89,9 +90,10 @@ class TestMeasures:
 
     def test_archived_is_the_newest_promotion_since_the_return(self, recurring: ModuleType) -> None:
         run = recurring.Run(np.zeros(10), [(100, True), (700, True), (800, False)], 0)
-        assert not recurring.archived(run, 600, 650)
-        assert recurring.archived(run, 600, 750)
-        assert not recurring.archived(run, 600, 900)
+        first, second, third = (recurring.archived(run, 600, row) for row in (650, 750, 900))
+        assert first.tolist() == [False] * 50 + [True] * 100 + [False] * 100
+        assert second.tolist() == [True] * 50 + [False] * 200
+        assert not third.any()
 
     def test_what_comes_back_in_a_stretch_counts_there(self, recurring: ModuleType) -> None:
         run = recurring.Run(np.zeros(10), [(100, False), (600, True)], 0)

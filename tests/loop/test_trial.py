@@ -57,6 +57,33 @@ def test_a_few_rows_are_no_verdict_however_good() -> None:
     assert verdict.reason == "only 40 of at least 50 rows"
 
 
+@given(
+    wins=st.integers(0, 300), losses=st.integers(0, 300), ties=st.integers(0, 5000), attempt=st.integers(1, 9)
+)
+def test_undecided_says_what_the_whole_verdict_would(wins: int, losses: int, ties: int, attempt: int) -> None:
+    on = t.open_trial(7, attempt, GATE, True)
+    t.take(on, pairs(wins, losses, ties))
+    assert t.undecided(on, GATE) == (t.verdict(on, GATE).end is None)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+@pytest.mark.parametrize("by_brier", [False, True])
+@pytest.mark.parametrize("group", [(), ("region=EU",)])
+def test_columns_of_marks_are_those_of_their_pairs(
+    metric: str, by_brier: bool, group: tuple[str, ...]
+) -> None:
+    spec = ModelSpec(name="m", target="y", features={"x": "numeric"}, metric=metric, threshold=0.5)
+    old = [gate.Mark(1.0, 0.7, 0.3), gate.Mark(0.0, None, None), gate.Mark(0.0, 0.9, 0.1)]
+    new = [gate.Mark(0.0, 0.8, 0.2), gate.Mark(0.0, 0.6, 0.4), gate.Mark(1.0, 0.9, 0.6)]
+    paired = [
+        gate.pair(i, *both, group, spec, by_brier=by_brier)
+        for i, both in enumerate(zip(old, new, strict=True))
+    ]
+    direct = gate.columns(old, new, [group] * 3, spec, by_brier=by_brier)
+    for name in Columns.__slots__:
+        np.testing.assert_equal(getattr(direct, name), getattr(t.columns_of(paired), name))
+
+
 def test_a_later_attempt_must_show_more() -> None:
     rows = pairs(50, 20, 400)
     assert judged(rows).end == "promote"

@@ -89,7 +89,8 @@ class Reservoir(msgspec.Struct):
         rows = [anchor.row for anchor in self.entries]
         if len(rows) < 3:
             return 0
-        return 1 + min(range(len(rows) - 2), key=lambda i: rows[i + 2] - rows[i])
+        gaps = [after - before for before, after in zip(rows, rows[2:], strict=False)]
+        return 1 + gaps.index(min(gaps))
 
     def split(self, row: int) -> list[Anchor]:
         """Take out, and give, the anchors from a row on."""

@@ -10,11 +10,13 @@ that. A trial that is behind a later one of the same version is given up, which 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 from everlearn.loop import evidence as ev
 from everlearn.loop import gate, remembering, shadowing, trial
 from everlearn.loop.candidates import numbers_of
+from everlearn.loop.pairs import Columns
 from everlearn.loop.shadow import Shadow
 from everlearn.loop.state import Archived, Begun, LoopState
 from everlearn.loop.steering import Judge
@@ -175,11 +177,10 @@ def judge(engine: Judge, shadow: Shadow, marks: Mapping[int, Sequence[gate.Mark]
     bars = asked(engine.spec.gate)
     proven: list[tuple[float, Begun, trial.Verdict]] = []
     ended: list[Begun] = []
+    _take(engine, archived.begun, shadow, marks)
     for one in archived.begun:
-        number = one.trial.version
-        if number in marks:
-            taken = shadowing.pairs(engine, shadow, marks, number, one.after, scale=state.bake_scale)
-            trial.take(one.trial, taken)
+        if trial.undecided(one.trial, bars):
+            continue
         verdict = trial.verdict(one.trial, bars)
         if verdict.end == "promote":
             proven.append((_lead(one.trial), one, verdict))
@@ -191,6 +192,24 @@ def judge(engine: Judge, shadow: Shadow, marks: Mapping[int, Sequence[gate.Mark]
     else:
         archived.begun = [one for one in archived.begun if all(one is not other for other in ended)]
         _give_up(engine, archived)
+
+
+def _take(
+    engine: Judge, begun: Sequence[Begun], shadow: Shadow, marks: Mapping[int, Sequence[gate.Mark]]
+) -> None:
+    """Add answered rows to every trial; those of one version mostly take in the same ones."""
+    matured, scale = [row.matured for row in shadow.rows], engine.state.bake_scale
+    columns: dict[tuple[int, int], Columns] = {}
+    for one in begun:
+        number = one.trial.version
+        if number not in marks:
+            continue
+        key = (number, bisect_right(matured, one.after))
+        found = columns.get(key)
+        if found is None:
+            found = shadowing.columns(engine, shadow, marks, number, one.after, scale=scale)
+            columns[key] = found
+        trial.take(one.trial, found)
 
 
 def asked(spec: GateSpec) -> GateSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import msgspec
@@ -51,8 +52,8 @@ class BudgetState(msgspec.Struct):
 
     def spent(self, now: float) -> tuple[int, float]:
         """Updates, and seconds of their work, in the 24 hours up to now."""
-        inside = [i for i, at in enumerate(self.times) if at > now - DAY]
-        return sum(self.counts[i] for i in inside), sum(self.seconds[i] for i in inside)
+        inside = bisect_right(self.times, now - DAY)
+        return sum(self.counts[inside:]), sum(self.seconds[inside:])
 
     def _forget(self, now: float) -> None:
         gone = sum(at <= now - DAY for at in self.times)

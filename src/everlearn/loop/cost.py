@@ -211,7 +211,7 @@ def _shrunk(value: float, variance: float, strength: float) -> float:
 def growth(then: int, now: int, age: int, capacity: int | None, exponent: float) -> tuple[float, float]:
     """The share of the loss that more examples remove, and summed over the reign (by trapezoids)."""
     most = math.inf if capacity is None else float(capacity)
-    if then <= 0 or now <= then:
+    if then <= 0 or now <= then or then >= most:
         return 0.0, 0.0
     shares = [1.0 - (min(then, most) / min(then + (now - then) * k / 4, most)) ** exponent for k in range(5)]
     return shares[4], age * (sum(shares) - shares[4] / 2) / 4

@@ -45,7 +45,9 @@ def same_distribution(
     pooled = scaled(np.vstack([X, new_X]))
     truths = _truth_kernel(np.concatenate([y, new_y]))
     weights = _weights(len(y), len(new_y), permutations, seed)
-    found = [_discrepancies(pooled, truths, weights, width) for width in WIDTHS]
+    squares = squared_distances(pooled, pooled)
+    squares /= 2 * _median_distance(squares)
+    found = [_discrepancies(squares, truths, weights, width) for width in WIDTHS]
     largest = np.max(found, axis=0)
     return float((1 + (largest[1:] >= largest[0] - 1e-12).sum()) / (permutations + 1))
 
@@ -95,11 +97,19 @@ def _weights(m: int, n: int, permutations: int, seed: int) -> FloatArray:
     return np.vstack([split, shuffled]).T
 
 
-def _discrepancies(pooled: FloatArray, truths: FloatArray, weights: FloatArray, width: float) -> FloatArray:
-    """The squared discrepancy under each split, in standard deviations over the random splits."""
-    squares = squared_distances(pooled, pooled)
+def _median_distance(squares: FloatArray) -> float:
+    """The median of the squared distances between rows that differ; 1 if all are alike."""
     apart = squares[np.triu_indices(len(squares), 1)]
-    median = float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
-    kernel = np.exp(-squares / (2 * width**2 * median)) * truths
+    apart = apart[apart > 0]
+    return float(np.median(apart)) if len(apart) else 1.0
+
+
+def _discrepancies(squares: FloatArray, truths: FloatArray, weights: FloatArray, width: float) -> FloatArray:
+    """The squared discrepancy under each split, in standard deviations over the random splits.
+
+    ``squares`` are squared distances (n, n) in twice their median.
+    """
+    kernel = np.exp(squares * (-1.0 / width**2))
+    kernel *= truths
     values = np.asarray(np.einsum("ij,ij->j", weights, kernel @ weights), dtype=np.float64)
     return np.asarray((values - values.mean()) / (values.std() + 1e-15), dtype=np.float64)

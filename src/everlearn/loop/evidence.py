@@ -174,6 +174,27 @@ def log_mcnemar(
     return np.asarray(np.clip(whole + (w + x) * math.log(2.0), LEAST, MOST))
 
 
+@lru_cache(maxsize=16_384)
+def log_discordant(wins: int, losses: int, great: bool = False) -> float:
+    """:func:`log_mcnemar` of one pair of counts, which is looked at again and again between two rows.
+
+    >>> math.isclose(log_discordant(40, 10), float(log_mcnemar(40, 10)), rel_tol=1e-12)
+    True
+    """
+    from scipy.special import betainc, betaln
+
+    logs = []
+    for a, b, scale in _scaled(GREAT if great else PRIOR):
+        kept = float(betainc(losses + b, wins + a, 0.5))
+        if kept > 0.0:  # else no mass above 1/2 in double precision: nothing is shown
+            logs.append(float(betaln(wins + a, losses + b)) + math.log(kept) + scale)
+    if not logs:
+        return LEAST
+    top = max(logs)
+    whole = top + math.log(math.fsum(math.exp(value - top) for value in logs))
+    return float(min(max(whole + (wins + losses) * math.log(2.0), LEAST), MOST))
+
+
 @lru_cache(maxsize=16)
 def _scaled(prior: tuple[tuple[float, float, float], ...]) -> list[tuple[float, float, float]]:
     """Every beta with the logarithm of its weight over its mass above 1/2."""
@@ -216,11 +237,12 @@ def log_both(evidence: Evidence, null: float = 0.0) -> tuple[float, float]:
     The first refutes "it is ``null`` or less", the second "it is ``null`` or more".
     """
     gain, wins, losses = evidence.gain, evidence.wins, evidence.losses
+    if evidence.binary and null == 0.0:
+        great = evidence.great
+        return log_discordant(wins, losses, great), log_discordant(losses, wins, great)
     if not evidence.binary:
         totals, nulls = np.array((gain.total, -gain.total)), np.array((null, -null))
         logs = log_bernstein(gain.rows, totals, gain.spread, nulls)
-    elif null == 0.0:
-        logs = log_mcnemar((wins, losses), (losses, wins), GREAT if evidence.great else PRIOR)
     else:
         ties = gain.rows - wins - losses
         logs = log_bets((wins, losses), (losses, wins), ties, (null, -null))
@@ -230,6 +252,8 @@ def log_both(evidence: Evidence, null: float = 0.0) -> tuple[float, float]:
 
 def log_better(evidence: Evidence, null: float = 0.0) -> float:
     """Log e-value of "the mean gain is ``null`` or less": large means better than that."""
+    if evidence.binary and null == 0.0:
+        return log_discordant(evidence.wins, evidence.losses, evidence.great)
     return log_both(evidence, null)[0]
 
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from everlearn.loop.pairs import Columns, Pair, columns_of, known_column
 from everlearn.loop.scores import Scored, log_loss, metrics
-from everlearn.loop.trial import Pair
 from everlearn.predictor import class_key
 from everlearn.spec import ModelSpec
 from everlearn.types import Output, Row, Scalar, Task
@@ -110,6 +111,31 @@ def pair(
         a, b = bounded(old, spec, scale), bounded(new, spec, scale)
         return Pair(row, a, b, None, None, old.brier, new.brier, tuple(groups))
     return Pair(row, old.raw, new.raw, old.confidence, new.confidence, old.brier, new.brier, tuple(groups))
+
+
+def columns(
+    old: Sequence[Mark],
+    new: Sequence[Mark],
+    groups: Sequence[Sequence[str]],
+    spec: ModelSpec,
+    *,
+    scale: float = 0.0,
+    by_brier: bool = False,
+) -> Columns:
+    """Both sides' losses on many rows: the columns of their pairs (:func:`pair`), without the pairs."""
+    if not binary(spec) or by_brier or any(groups):
+        sides = zip(old, new, groups, strict=True)
+        return columns_of(
+            [pair(0, a, b, names, spec, scale=scale, by_brier=by_brier) for a, b, names in sides]
+        )
+    return Columns(
+        np.array([m.raw for m in old], dtype=np.float64),
+        np.array([m.raw for m in new], dtype=np.float64),
+        known_column([m.confidence for m in old]),
+        known_column([m.confidence for m in new]),
+        known_column([m.brier for m in old]),
+        known_column([m.brier for m in new]),
+    )
 
 
 def compare(champion: Sequence[Scored], candidate: Sequence[Scored], task: Task) -> dict[str, Any]:

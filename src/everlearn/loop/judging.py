@@ -98,7 +98,7 @@ def _on_marks(engine: Judge, event: Outcome, shadow: Shadow) -> None:
         number = state.candidate.trial.version
         if number in marks:
             how = {"scale": state.candidate.scale, "by_brier": state.candidate.by_brier}
-            rows = shadowing.pairs(engine, shadow, marks, number, state.candidate.after, **how)
+            rows = shadowing.columns(engine, shadow, marks, number, state.candidate.after, **how)
             trial.take(state.candidate.trial, rows)
             candidates.judge(engine, "")
     if state.champion == champion and state.archived is not None:

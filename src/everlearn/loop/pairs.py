@@ -74,17 +74,22 @@ class Reliability(msgspec.Struct):
         return float(ece), float(np.sqrt((rows * rate * (1 - rate)).sum()) / rows.sum())
 
 
+def known_column(values: Sequence[float | None]) -> FloatArray | None:
+    """Values as a column (n,), NaN for those that are not known; ``None`` if none is."""
+    if None not in values:
+        return np.array(values, dtype=np.float64) if values else None
+    if all(value is None for value in values):
+        return None
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
 def columns_of(pairs: Sequence[Pair]) -> Columns:
     """Pairs as columns."""
-
-    def column(name: str) -> FloatArray | None:
-        values = [getattr(pair, name) for pair in pairs]
-        if all(value is None for value in values):
-            return None
-        return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
     names = {name for pair in pairs for name in pair.groups}
     masks = {name: np.array([name in pair.groups for pair in pairs]) for name in sorted(names)}
     old, new = (np.array([getattr(p, side) for p in pairs], dtype=np.float64) for side in ("old", "new"))
     optional = ("old_p", "new_p", "old_brier", "new_brier", "old_right", "new_right")
-    return Columns(old, new, **{name: column(name) for name in optional}, groups=masks)
+    return Columns(
+        old, new, **{name: known_column([getattr(p, name) for p in pairs]) for name in optional}, groups=masks
+    )

@@ -73,6 +73,11 @@ def score(
     return {"marks": marks}
 
 
-def marks_of(result: Mapping[str, Any]) -> dict[int, list[Mark]]:
+def marks_of(result: Mapping[str, Any]) -> dict[int, Sequence[Mark]]:
     """The marks of a shadow job's result, by version."""
-    return {int(number): msgspec.convert(marks, list[Mark]) for number, marks in result["marks"].items()}
+    return {int(number): _marks(marks) for number, marks in result["marks"].items()}
+
+
+def _marks(found: Sequence[Any]) -> Sequence[Mark]:
+    """Marks as they came: as JSON values from a job, or as they are from a driver in this process."""
+    return found if found and isinstance(found[0], Mark) else msgspec.convert(found, list[Mark])

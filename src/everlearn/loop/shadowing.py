@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from everlearn.loop import gate, trial
+from everlearn.loop import gate
+from everlearn.loop.pairs import Columns
 from everlearn.loop.shadow import MOST_WAITING, Shadow, ShadowRow
 from everlearn.loop.state import LoopState
 from everlearn.loop.steering import Judge
@@ -27,29 +28,35 @@ def note(state: LoopState, spec: ModelSpec, label: Label, matured: int) -> None:
         del state.waiting_rows[: -MOST_WAITING // 2]
 
 
-def pairs(
+def columns(
     engine: Judge,
     shadow: Shadow,
     marks: Mapping[int, Sequence[gate.Mark]],
     version: int,
     after: int,
     **how: Any,
-) -> list[trial.Pair]:
-    """The rows of a batch that neither the champion nor a version has learned from.
+) -> Columns:
+    """The rows of a batch that neither the champion nor a version has learned from, as both lost on them.
 
     Only those that matured later than the first ``after``: earlier ones have been counted, or have led to
     the comparison itself.
     """
     state = engine.state
     learned = max(_learned_through(state, number) for number in (version, state.champion))
-    found = []
+    champion, theirs = marks.get(state.champion), marks[version]
+    old, new, groups = [], [], []
     for i, row in enumerate(shadow.rows):
-        own = state.champion == row.version
-        if row.matured <= after or row.seq <= learned or not (own or state.champion in marks):
+        if row.matured <= after or row.seq <= learned:
             continue
-        old = row.mark if own else marks[state.champion][i]
-        found.append(gate.pair(row.row, old, marks[version][i], row.groups, engine.spec, **how))
-    return found
+        if state.champion == row.version:
+            old.append(row.mark)
+        elif champion is not None:
+            old.append(champion[i])
+        else:
+            continue
+        new.append(theirs[i])
+        groups.append(row.groups)
+    return gate.columns(old, new, groups, engine.spec, **how)
 
 
 def _learned_through(state: LoopState, number: int) -> int:

@@ -33,6 +33,7 @@ __all__ = [
     "columns_of",
     "open_trial",
     "take",
+    "undecided",
     "verdict",
 ]
 
@@ -140,6 +141,8 @@ def verdict(
         return Verdict("promote", "the gate is open", bars)
     bars["forgetting"] = _forgetting(gate, anchors or {})
     broken = _failed(bars)
+    if broken is not None:
+        _bound_anchors(bars["forgetting"], gate)
     if broken is not None or trial.rows < gate.min_rows:
         few = f"only {trial.rows:,} of at least {gate.min_rows:,} rows"
         return Verdict(None, few, bars) if broken is None else Verdict("reject", _why(bars[broken]), bars)
@@ -149,7 +152,17 @@ def verdict(
     end = _end(trial, gate, bars)
     if end is not None:
         _add_bounds(trial, bars)
+        _bound_anchors(bars["forgetting"], gate)
     return Verdict(end, _reason(trial, end, bars), bars)
+
+
+def undecided(trial: Trial, gate: GateSpec) -> bool:
+    """Whether its verdict without anchors and facts has no end yet: told without working out the bars."""
+    if gate.name == "open" or trial.groups or trial.required or trial.rows >= gate.label_budget:
+        return gate.name != "open" and trial.rows < gate.min_rows
+    better, worse = ev.log_both(trial.overall)
+    proven = better >= -math.log(trial.alpha) or worse >= -math.log(gate.alpha)
+    return trial.rows < gate.min_rows or not proven
 
 
 def _end(trial: Trial, gate: GateSpec, bars: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -245,13 +258,21 @@ def anchor_numbers(old: Sequence[float], new: Sequence[float], binary: bool) -> 
     }
 
 
-def _anchors(regime: Mapping[str, Any], gate: GateSpec) -> dict[str, Any]:
+def _seen(regime: Mapping[str, Any]) -> Evidence:
     rows, spread = int(regime["rows"]), regime.get("spread")
     gain = ev.Moments(rows, rows * (regime["champion"] - regime["candidate"]), spread or 0.0)
-    seen = Evidence(spread is None, regime["wins"], regime["losses"], gain)
-    worse, refuted = ev.log_worse(seen, -gate.margin), -math.log(gate.alpha)
-    low, high = ev.gain_bounds(seen, gate.alpha)
-    return {**regime, "passed": worse < refuted, "e_worse": math.exp(worse), "low": low, "high": high}
+    return Evidence(spread is None, regime["wins"], regime["losses"], gain)
+
+
+def _anchors(regime: Mapping[str, Any], gate: GateSpec) -> dict[str, Any]:
+    worse, refuted = ev.log_worse(_seen(regime), -gate.margin), -math.log(gate.alpha)
+    return {**regime, "passed": worse < refuted, "e_worse": math.exp(worse)}
+
+
+def _bound_anchors(forgetting: Mapping[str, Any], gate: GateSpec) -> None:
+    """Confidence bounds of the gain on each regime's anchors, at the end only."""
+    for regime in forgetting.get("regimes", {}).values():
+        regime["low"], regime["high"] = ev.gain_bounds(_seen(regime), gate.alpha)
 
 
 def _forgetting(gate: GateSpec, anchors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

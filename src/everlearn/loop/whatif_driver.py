@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from everlearn.loop import shadow
+from everlearn.loop import remembering
 from everlearn.loop.anchors import eligible
 from everlearn.loop.file_driver import CHUNK, FileDriver
+from everlearn.loop.gate import Mark, mark
 from everlearn.loop.training import Trained, examples_wanted
 from everlearn.loop.whatif_library import Library, digest_of
 from everlearn.loop.whatif_record import HISTORY, TICK, Arrival, Recording, newest_known
@@ -32,22 +33,15 @@ from everlearn.types import (
     Output,
     Prediction,
     Row,
+    Scalar,
     Tick,
 )
 
+UNKNOWN = Mark(0.0)
+"""Holds the place of a row without a label, which nobody asks for."""
+
 SLICE = 20_000
 """Moments between two reports of progress."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """Answers that are known already, in the order in which they will be asked for."""
-
-    outputs: list[Output]
-
-    def predict(self, rows: Sequence[Row]) -> list[Output]:
-        assert len(rows) == len(self.outputs)
-        return self.outputs
 
 
 class Player(FileDriver):
@@ -64,6 +58,7 @@ class Player(FileDriver):
         self.compute_seconds = 0.0
         self._rows, self._at, self._ids = recording.rows, recording.at, recording.ids
         self._parts = digest_of(_parts(spec))
+        self._marking = digest_of((spec.task, spec.metric, _parts(spec)["features"], spec.seed))
         self._chain: list[Output] | None = library.live(self._parts)
         self._unlearned: list[tuple[Row, Any]] = []
         self._chunk: list[Output] = []
@@ -175,17 +170,41 @@ class Player(FileDriver):
             self.compute_seconds += self._clock() - began
 
     def _compare(self, job: JobSpec) -> dict[str, Any]:
-        """The answers of a shadow job are those that are kept; a test of regimes is done as ever."""
+        """What a job comes to, made of answers and tests that are worked out once."""
         if job.kind != "shadow":
-            return super()._compare(job)
-        plan = job.arguments
-        places = [int(name) for name, _ in plan["rows"]]
-        told = {}
-        for number in plan["versions"]:
-            chunks = {start: self._answers(self._predictors[number], start) for start in _starts(places)}
-            told[number] = _Told([chunks[i - i % CHUNK][i % CHUNK] for i in places])
-        features = self._features(name for name, _ in plan["rows"])
-        return shadow.score(plan, self.spec, features, told)
+            key = digest_of((self._named(job.arguments), self._marking))
+            return self._library.remembered(key, lambda: super(Player, self)._compare(job))
+        rows = [(int(name), truth) for name, truth in job.arguments["rows"]]
+        return {"marks": {str(number): self._marks(number, rows) for number in job.arguments["versions"]}}
+
+    def _named(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """A plan with versions by what they are: their numbers differ from setting to setting."""
+        numbers = sorted(remembering.versions_of(plan))
+        names = [self._library.name_of(self._predictors.get(number)) for number in numbers]
+        return {**{name: value for name, value in plan.items() if name != "spec"}, "": (numbers, names)}
+
+    def _marks(self, number: int, rows: Sequence[tuple[int, Scalar]]) -> list[Mark]:
+        """What a version's answers to rows are worth, beside the truths known to the loop now."""
+        predictor, spec = self._predictors[number], self.spec
+        chunks = {start: self._chunk_marks(predictor, start) for start in {i - i % CHUNK for i, _ in rows}}
+        marks, truths = [], self._recording.truths
+        for i, truth in rows:
+            found = chunks[i - i % CHUNK][i % CHUNK]
+            if truth != truths[i]:  # it was corrected later
+                found = mark(truth, self._answers(predictor, i - i % CHUNK)[i % CHUNK], spec)
+            marks.append(found)
+        return marks
+
+    def _chunk_marks(self, predictor: Predictor, start: int) -> list[Mark]:
+        truths, spec = self._recording.truths[start : start + CHUNK], self.spec
+
+        def make() -> list[Mark]:
+            outputs = self._answers(predictor, start)
+            both = zip(truths, outputs, strict=True)
+            return [UNKNOWN if truth is None else mark(truth, output, spec) for truth, output in both]
+
+        key = f"{self._marking}/{self._library.name_of(predictor)}/{start}"
+        return self._library.remembered(key, make)
 
     # -- trainings ---------------------------------------------------------------------------------
 
@@ -260,10 +279,6 @@ class Player(FileDriver):
             made = Example(seq, seq, 0, at, features or {}, value)
         self._made[place] = made
         return made
-
-
-def _starts(places: Sequence[int]) -> set[int]:
-    return {i - i % CHUNK for i in places}
 
 
 def _parts(spec: ModelSpec) -> dict[str, Any]:

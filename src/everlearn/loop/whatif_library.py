@@ -23,6 +23,9 @@ MOST_TRAINED = 512
 MOST_OUTPUTS = 2_500_000
 """Answers that are kept: about a gigabyte of two-class probabilities."""
 
+MOST_REMEMBERED = 10_000
+"""Other results that are kept: chunks of marks, and tests of regimes."""
+
 
 def digest_of(value: Any) -> str:
     """A digest of JSON values."""
@@ -51,6 +54,7 @@ class Library:
         self.clock = clock
         self._trained: OrderedDict[str, Trained] = OrderedDict()
         self._outputs: OrderedDict[str, list[Output]] = OrderedDict()
+        self._remembered: OrderedDict[str, Any] = OrderedDict()
         self._live: dict[str, list[Output]] = {}
         self._facts: dict[str, Any] = {}
         self._names: WeakKeyDictionary[Predictor, str] = WeakKeyDictionary()
@@ -83,6 +87,17 @@ class Library:
         self._held += len(found)
         while self._held > self._most_outputs and len(self._outputs) > 1:
             self._held -= len(self._outputs.popitem(last=False)[1])
+        return found
+
+    def remembered(self, key: str, make: Callable[[], T]) -> T:
+        """What else follows from its key alone; ``make`` works it out the first time."""
+        found = self._remembered.get(key)
+        if found is None:
+            found = self._remembered[key] = make()
+            if len(self._remembered) > MOST_REMEMBERED:
+                self._remembered.popitem(last=False)
+        else:
+            self._remembered.move_to_end(key)
         return found
 
     def live(self, key: str) -> list[Output]:
