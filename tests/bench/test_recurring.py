@@ -83,7 +83,7 @@ class TestMeasures:
         """Third stretch: wrong for 100 rows, then a reused version; the fourth is never lost."""
         run = recurring.Run(losses((1200, 0.0), (100, 1.0), (1100, 0.0)), [(5, False), (1300, True)], 1)
         back, kept = recurring.returns(run, self.BOUNDS, [0.0, 0.0], delay=0)
-        assert back == recurring.Return(95, True, False)  # 5 wrong rows in 250 are within 2 points
+        assert back == recurring.Return(95, True, True)  # 5 wrong rows in 250 are within 2 points
         assert kept is None
         late = recurring.returns(run, self.BOUNDS, [0.0, 0.0], delay=50)[0]
         assert late.labels == 45
