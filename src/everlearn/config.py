@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     max_body_mb: Annotated[int, Field(ge=1)] = Field(
         default=64, description="Largest request body, in MiB (uploads too)."
     )
+    client_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=20.0,
+        description="Seconds that the API waits for a caller: for a request's headers, for its body (and a "
+        "second more for every 500 bytes), and for one that does not read its answer.",
+    )
     log_level: LogLevel = Field(default="INFO", description="TRACE, DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="Log lines as JSON objects.")
     poll_seconds: Annotated[float, Field(gt=0, le=5)] = Field(

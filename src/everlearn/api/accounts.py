@@ -22,7 +22,7 @@ from everlearn.api.throttle import too_many
 from everlearn.api.times import IsoTime, iso_or_none
 from everlearn.errors import EverlearnError, ForbiddenError, UnauthorizedError
 
-open_ = APIRouter(prefix="/v1/auth", tags=["access"], responses=documented(401, 408, 413, 422, 429, 503))
+open_ = APIRouter(prefix="/v1/auth", tags=["access"], responses=documented(401, 408, 413, 415, 422, 429, 503))
 own = APIRouter(prefix="/v1/auth", tags=["access"])
 
 _TOO_MANY_WRONG = "Too many wrong credentials from this address"

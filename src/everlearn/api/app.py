@@ -38,11 +38,12 @@ from everlearn.api import (
     warmup,
 )
 from everlearn.api.auth import Authentication, Authenticator, caller
+from everlearn.api.body_limit import BodyLimit
 from everlearn.api.doorkeeper import Doorkeeper, make_doorkeeper
 from everlearn.api.hot import HotPath
 from everlearn.api.idempotency import Idempotency
 from everlearn.api.instruments import Instruments
-from everlearn.api.middleware import BodyLimit, Context
+from everlearn.api.middleware import Context
 from everlearn.api.openapi import describe
 from everlearn.api.parts import Door, Parts
 from everlearn.api.permissions import Permissions

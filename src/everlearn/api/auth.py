@@ -53,12 +53,12 @@ class ApiKey:
 
 
 def bearer(scope: Scope) -> str | None:
-    """The token of an ``Authorization: Bearer`` header, or ``None``."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            scheme, _, token = value.decode("latin-1").partition(" ")
-            return token.strip() if scheme.lower() == "bearer" and token.strip() else None
-    return None
+    """The token of the one ``Authorization: Bearer`` header; of two, a proxy may read the other."""
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(found) != 1:
+        return None
+    scheme, _, token = found[0].decode("latin-1").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
 def address_of(scope: Scope) -> str:

@@ -1,18 +1,17 @@
-"""What every request passes, outermost first: context (id, log line, headers, last resort), body limit."""
+"""What every request passes first: its id, its log line, the security headers, and the last resort."""
 
 from __future__ import annotations
 
 import re
 import time
 from random import getrandbits
-from typing import Any
 
 from loguru import logger
-from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from everlearn.api.instruments import Instruments
-from everlearn.api.problems import problem, unexpected
+from everlearn.api.problems import unexpected
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MODEL = re.compile(r"/v1/models/([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:/|$)")
@@ -67,6 +66,8 @@ class Context:
         with logger.contextualize(**about):
             try:
                 await self.app(scope, receive, answer.send)
+            except ClientDisconnect:
+                logger.debug("The caller is gone before its request was whole")
             except Exception:
                 logger.exception("A request failed unexpectedly")
                 if not answer.status:
@@ -105,40 +106,3 @@ class _Answer:
                 *(header for header in own if header[0] not in given),
             ]
         await self._send(message)
-
-
-class BodyLimit:
-    """Refuses bodies over ``limit`` bytes: at once by their stated length, else while they stream in."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on with its body counted."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        stated = header(scope, b"content-length")
-        if stated.isdecimal() and int(stated) > self._limit:
-            response = problem(scope["state"]["request_id"], 413, "Content Too Large", self._detail)
-            await response(scope, receive, send)
-            return
-        await self.app(scope, self._counted(receive), send)
-
-    @property
-    def _detail(self) -> str:
-        return f"The body is over {self._limit} bytes: send it in parts"
-
-    def _counted(self, receive: Receive) -> Receive:
-        size = 0
-
-        async def counted() -> Message:
-            nonlocal size
-            message: dict[str, Any] = dict(await receive())
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                raise HTTPException(413, self._detail)
-            return message
-
-        return counted

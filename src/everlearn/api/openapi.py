@@ -63,13 +63,16 @@ def _specs() -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any]) -> None:
-    """What any route behind the key may answer: 413 to a body, 429 too often, 503 while the store is down."""
+    """What any route behind the key may answer: 429, 503 while the store is down, and more to a body."""
     if "401" not in operation["responses"]:
         return
-    for status, told in documented(*((413, 429, 503) if "requestBody" in operation else (429, 503))).items():
+    of_bodies = (408, 413, 415) if "requestBody" in operation else ()
+    for status, told in documented(*of_bodies, 429, 503).items():
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         told_here = {"description": told["description"], "content": content}
-        operation["responses"].setdefault(str(status), told_here)
+        found = operation["responses"].setdefault(str(status), told_here)
+        if status == 413:  # of the protocols with errors of their own: a body may be refused before its route
+            found["content"] = {**found.get("content", {}), **content}
 
 
 def _correct(responses: dict[str, Any]) -> None:

@@ -77,12 +77,14 @@ def problem(
     return Response(msgspec.json.encode(body), status_code=status, headers=sent, media_type=MEDIA_TYPE)
 
 
-def problem_of(request_id: str, error: EverlearnError) -> Response:
+def problem_of(request_id: str, error: EverlearnError, headers: dict[str, str] | None = None) -> Response:
     """An error of ours as a response. Of a broken artifact (500) only the kind is told."""
     detail = error.detail
     if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         detail = "The server could not do this. Its log says why, under this request id."
-    return problem(request_id, error.status, error.title, detail, type_=error.type, faults=error.faults)
+    return problem(
+        request_id, error.status, error.title, detail, type_=error.type, faults=error.faults, headers=headers
+    )
 
 
 def unexpected(request_id: str) -> Response:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -74,10 +75,21 @@ def server(installation: Installation) -> uvicorn.Server:
             log_config=None,
             server_header=False,
             backlog=2048,
+            http=_protocol(settings.client_timeout),
+            ws="none",
             timeout_graceful_shutdown=GRACE,
             timeout_keep_alive=30,
         )
     )
+
+
+def _protocol(patience: float) -> Any:
+    """The protocol that gives up on slow callers; uvicorn's own where httptools is not there (Windows)."""
+    if find_spec("httptools") is None:
+        return "auto"
+    from everlearn.api.patience import patient
+
+    return patient(patience)
 
 
 def _stop() -> None:
