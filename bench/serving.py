@@ -1,6 +1,6 @@
 """One logistic regression behind everlearn and behind other servers: requests a second, and latency.
 
-    python bench/serving.py [--peers fastapi,litserve,...|none] [--workers 1,2] [--rounds N] [--seconds S]
+    python bench/serving.py [--peers fastapi,litserve,...|none] [--processes 1,2] [--rounds N] [--seconds S]
                             [--seed N] [--quick] [--json]
 
 A logistic regression of 8 features is fitted by everlearn from 2,000 made rows. everlearn serves it as it
@@ -15,10 +15,11 @@ their own under ``bench/.cache/serving``, made on first use; what cannot be inst
 load            what made the closed load: wrk or asyncio
 servers         [{name, workers, does, does_not, connections: {"1"|"16"|"64": {rps, p50_ms, p99_ms, failed}},
                 steady: {rps, p50_ms, p99_ms, failed}}]
-                ``steady`` is 500 requests a second by the clock, latency counted from when each was due
-                (one process only)
+                ``steady`` is 500 requests a second by the clock, latency counted from when each was due;
+                ``workers`` are its processes
 skipped         {name: why}
-ratio_16        requests a second of everlearn over those of the fastest peer, one process, 16 connections
+compared        the number of processes of what follows: the smallest that was measured
+ratio_16        requests a second of everlearn over those of the fastest peer, 16 connections
 p99_16_ms       p99 of everlearn there
 peer_p99_16_ms  the lowest p99 of a peer there
 steady_p99_ms   p99 of everlearn at 500 requests a second
@@ -97,7 +98,7 @@ def entries(
 ) -> list[Entry]:
     """The servers in the order in which they take turns."""
     made: list[Entry] = []
-    for workers in options.workers:
+    for workers in options.processes:
         for durability in options.durability:
             does = DOES.format(durability=durability)
             start = _ours(folder, workers, {"durability": durability}, row)
@@ -134,8 +135,7 @@ def measure(entry: Entry, seconds: float, console: Console) -> None:
                 f"{entry.name} x{entry.workers}, {connections}: {load.rps:.0f}/s, p99 {load.p99:.1f} ms",
                 style="dim",
             )
-        if entry.workers == 1:
-            entry.loads.setdefault("steady", []).append(serving_load.steady(target, RATE, seconds))
+        entry.loads.setdefault("steady", []).append(serving_load.steady(target, RATE, seconds))
 
 
 def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -170,9 +170,11 @@ def difference(folder: Path, fitted: servers.Fitted, rows: list[servers.Row]) ->
 
 def result(listed: list[Entry], apart: float, options: argparse.Namespace, seconds: float) -> dict[str, Any]:
     """What was found, as ``--json`` prints it."""
-    one = [entry for entry in listed if entry.loads and entry.workers == 1]
-    ours = next((entry for entry in one if entry.ours), None)
-    peers = [entry.median("16") for entry in one if entry.does_not]
+    measured = [entry for entry in listed if entry.loads]
+    fewest = min((entry.workers for entry in measured), default=None)
+    alike = [entry for entry in measured if entry.workers == fewest]
+    ours = next((entry for entry in alike if entry.ours), None)
+    peers = [entry.median("16") for entry in alike if entry.does_not]
     mine = ours.median("16") if ours else None
     best = max((peer["rps"] for peer in peers), default=None)
     lowest = min((peer["p99_ms"] for peer in peers), default=None)
@@ -182,6 +184,7 @@ def result(listed: list[Entry], apart: float, options: argparse.Namespace, secon
         "load": serving_load.tool(),
         "servers": [entry.told() for entry in listed if entry.loads],
         "skipped": {entry.name: entry.skipped for entry in listed if entry.skipped is not None},
+        "compared": fewest,
         "ratio_16": None if ratio is None else round(ratio, 2),
         "p99_16_ms": mine and mine["p99_ms"],
         "peer_p99_16_ms": lowest,
@@ -232,12 +235,13 @@ def show(found: dict[str, Any], console: Console) -> None:
     for one in found["servers"]:
         failed = sum(load["failed"] for load in one["connections"].values())
         note = f"; {failed} requests failed" if failed else ""
-        if one["workers"] == 1 or note:
+        if one["workers"] == found["compared"] or note:
             console.print(f"{one['name']}: {'; '.join(filter(None, (one['does'], one['does_not'])))}{note}")
     for name, why in found["skipped"].items():
         console.print(f"{name}: skipped: {why}")
     console.print(
-        f"16 connections, one process: {found['ratio_16']} times the fastest peer; goals {found['goals']}"
+        f"16 connections, {found['compared']} processes a server: {found['ratio_16']} times the fastest peer; "
+        f"goals {found['goals']}"
     )
 
 
@@ -245,7 +249,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--peers", default=None, help=f"of {', '.join(servers.PEERS)}; none")
-    parser.add_argument("--workers", default=None, help="processes, such as 1,2")
+    parser.add_argument("--processes", default=None, help="of each server, such as 2, or 1,2 for both")
     parser.add_argument(
         "--durability", default="group", help="of sync, group, async: our settings to measure"
     )
@@ -261,7 +265,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
         if name not in servers.PEERS:
             parser.error(f"--peers: {name!r} is not one of {', '.join(servers.PEERS)}")
     options.durability = options.durability.split(",")
-    options.workers = [int(n) for n in (options.workers or ("1" if options.quick else "1,2")).split(",")]
+    options.processes = [int(n) for n in (options.processes or ("1" if options.quick else "1,2")).split(",")]
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (3.0 if options.quick else 5.0)
     return options

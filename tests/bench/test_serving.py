@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 KEYS = {
-    "load", "servers", "skipped", "ratio_16", "p99_16_ms", "peer_p99_16_ms", "steady_p99_ms", "same_answers",
-    "goals", "rounds", "seconds_a_load", "seed", "quick", "seconds",
+    "load", "servers", "skipped", "compared", "ratio_16", "p99_16_ms", "peer_p99_16_ms", "steady_p99_ms",
+    "same_answers", "goals", "rounds", "seconds_a_load", "seed", "quick", "seconds",
 }  # fmt: skip
 
 
@@ -120,7 +120,22 @@ def test_sums(bench: Path) -> None:
     found = serving.result(listed, 0.0, options, 1.0)
     assert (found["ratio_16"], found["p99_16_ms"], found["peer_p99_16_ms"]) == (3.0, 4.0, 8.0)
     assert found["goals"] == {"three_times": True, "lower_p99": True, "steady_under_5_ms": True}
-    assert found.keys() == KEYS
+    assert (found.keys(), found["compared"]) == (KEYS, 1)
+
+
+def test_servers_are_compared_with_as_many_processes(bench: Path) -> None:
+    serving, load = import_module("serving"), import_module("serving_load")
+    listed = []
+    for workers, ours, theirs in ((2, 3000.0, 1500.0), (4, 9000.0, 1000.0)):
+        for name, rate in (("everlearn", ours), ("peer", theirs)):
+            known = {"ours": True} if name == "everlearn" else {"does_not": "log"}
+            listed.append(serving.Entry(name, workers, lambda: None, **known))
+            listed[-1].loads = {"16": [load.Load(rate, 1.0, 4.0)], "steady": [load.Load(500.0, 1.0, 2.0)]}
+    options = serving.options_of(["--processes", "2,4", "--quick"])
+    assert options.processes == [2, 4]
+    found = serving.result(listed, 0.0, options, 1.0)
+    assert (found["compared"], found["ratio_16"], found["steady_p99_ms"]) == (2, 2.0, 2.0)
+    assert [one["workers"] for one in found["servers"]] == [2, 2, 4, 4]
 
 
 @pytest.mark.slow
