@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from everlearn import __version__
 from everlearn.access.ports import AccessStore, Hasher, Signer
@@ -43,7 +44,7 @@ from everlearn.api.doorkeeper import Doorkeeper, make_doorkeeper
 from everlearn.api.hot import HotPath
 from everlearn.api.idempotency import Idempotency
 from everlearn.api.instruments import Instruments
-from everlearn.api.middleware import Context
+from everlearn.api.middleware import Context, LastResort
 from everlearn.api.openapi import describe
 from everlearn.api.parts import Door, Parts
 from everlearn.api.permissions import Permissions
@@ -76,6 +77,28 @@ KEYED = (
 """The routers behind a credential: all but health and logging in."""
 
 
+class Api(FastAPI):
+    """The framework's app behind our own front, through which every request comes before the framework runs.
+
+    What the front answers itself has passed none of the framework's layers, which take longer than it does.
+    """
+
+    front: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request to the front, and all else to the framework."""
+        if scope["type"] == "lifespan":
+            await self.routed(scope, receive, send)
+            return
+        assert self.front is not None, "create_app has not put the front before the framework"
+        scope["app"] = self
+        await self.front(scope, receive, send)
+
+    async def routed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The framework's own way: its layers, and the routes."""
+        await super().__call__(scope, receive, send)
+
+
 def create_app(
     installation: Parts,
     *,
@@ -103,7 +126,7 @@ def create_app(
     """
     door = _door(installation, receipts, threshold, poll)
     doorkeeper = _doorkeeper(authenticator, access, signer, hasher, installation.clock.now, rates)
-    app = FastAPI(title="everlearn", version=__version__, lifespan=_lifespan, redoc_url=None)
+    app = Api(title="everlearn", version=__version__, lifespan=_lifespan, redoc_url=None)
     app.state.door = door
     app.state.doorkeeper = doorkeeper
     app.state.warm = warm
@@ -114,11 +137,9 @@ def create_app(
     for router in KEYED:
         app.include_router(router, dependencies=[Depends(caller)], responses=problems.documented(401, 403))
     describe(app)
-    # The last one added is the outermost.
-    app.add_middleware(HotPath, door=door)
-    app.add_middleware(BodyLimit, limit=max_body)
-    app.add_middleware(Authentication, doorkeeper=doorkeeper, permissions=Permissions(app))
-    app.add_middleware(Context, instruments=door.instruments)
+    app.add_middleware(LastResort)
+    inner = BodyLimit(HotPath(app.routed, door), limit=max_body)
+    app.front = Context(Authentication(inner, doorkeeper, Permissions(app)), door.instruments)
     return app
 
 

@@ -66,14 +66,8 @@ class Context:
         with logger.contextualize(**about):
             try:
                 await self.app(scope, receive, answer.send)
-            except ClientDisconnect:
-                logger.debug("The caller is gone before its request was whole")
-            except Exception:
-                logger.exception("A request failed unexpectedly")
-                if not answer.status:
-                    await unexpected(request_id)(scope, receive, answer.send)
-                else:
-                    raise
+            except Exception as error:
+                await _last_resort(error, bool(answer.status), scope, receive, answer.send)
             finally:
                 self._tell(scope, answer.status, time.perf_counter() - started)
 
@@ -83,6 +77,40 @@ class Context:
         quiet = template in ("/health", "/v1/health/ready", "/metrics") or scope["state"].get("quiet", False)
         level = "DEBUG" if quiet else "INFO"
         logger.log(level, "{} {} {} {:.1f} ms", scope["method"], template, status or "gone", seconds * 1000)
+
+
+class LastResort:
+    """Within the framework, whose own last resort would answer in plain text and raise the error again."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except Exception as error:
+            if scope["type"] != "http" or begun:
+                raise
+            await _last_resort(error, False, scope, receive, send)
+
+
+async def _last_resort(error: Exception, begun: bool, scope: Scope, receive: Receive, send: Send) -> None:
+    """What becomes of an error that nobody handled; it is raised again where an answer has begun."""
+    if isinstance(error, ClientDisconnect):
+        logger.debug("The caller is gone before its request was whole")
+        return
+    logger.opt(exception=error).error("A request failed unexpectedly")
+    if begun:
+        raise error
+    await unexpected(scope["state"]["request_id"])(scope, receive, send)
 
 
 class _Answer:
