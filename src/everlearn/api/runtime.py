@@ -18,6 +18,7 @@ from dataclasses import replace
 from loguru import logger
 
 from everlearn.api.instruments import Instruments
+from everlearn.api.joining import Joined
 from everlearn.api.loading import FailedLoad, Loader
 from everlearn.api.parts import Parts
 from everlearn.api.served import Served
@@ -28,6 +29,9 @@ from everlearn.spec import ModelSpec
 from everlearn.types import Champion, Output, Row
 
 __all__ = ["FailedLoad", "Runtime", "Served"]
+
+FEW = 32
+"""Rows of a request up to which they are answered together with those of other requests."""
 
 LONG = 0.005
 """Seconds of CPU work from which on a request is answered in a thread, so that it holds up no other."""
@@ -56,6 +60,7 @@ class Runtime:
         self._instruments = instruments
         self._poll = poll
         self._loader = Loader(parts)
+        self._joined = Joined()
         self._shelf = Shelf(parts, self._loader)
         self._served: dict[str, Served] = {}
         self._failed: dict[str, FailedLoad] = {}
@@ -141,9 +146,16 @@ class Runtime:
     async def answer(
         self, served: Served, rows: Sequence[Row], ids: Sequence[str]
     ) -> tuple[Checked, list[Output], list[int]]:
-        """Check and answer rows (see :meth:`Served.answer`), in a thread if it is going to take long."""
+        """Check and answer rows (see :meth:`Served.answer`), in a thread if it is going to take long.
+
+        Few rows are answered together with those of other requests, where the learner gains by it.
+        """
         model = served.spec.name
         started = time.perf_counter()
+        if len(rows) <= FEW and served.joins:
+            result = await self._jointly(served, rows, ids)
+            self._instruments.predicted(served.roles(result[2]), time.perf_counter() - started)
+            return result
         if len(rows) * self._cost.get(model, LONG / 64) > LONG:
             result = await asyncio.to_thread(served.answer, rows, ids)
         else:
@@ -152,6 +164,30 @@ class Runtime:
         self._cost[model] = seconds / max(1, len(rows))
         self._instruments.predicted(served.roles(result[2]), seconds)
         return result
+
+    async def _jointly(
+        self, served: Served, rows: Sequence[Row], ids: Sequence[str]
+    ) -> tuple[Checked, list[Output], list[int]]:
+        checked = served.schema.check(rows)
+        clean = checked.rows
+        outputs, versions = [Output(None)] * len(clean), [0] * len(clean)
+        for side, places in served.sides(clean, ids):
+            by, given = await self._of(served, side, [clean[i] for i in places])
+            for i, output in zip(places, given, strict=True):
+                outputs[i], versions[i] = output, by.version
+        return checked, outputs, versions
+
+    async def _of(self, served: Served, side: Served, rows: Sequence[Row]) -> tuple[Served, list[Output]]:
+        """What a side says, and who did say it (see :meth:`Served.ask`)."""
+        try:
+            if side.joins:
+                return side, await self._joined.ask(side.predictor, rows)
+            return side, side.outputs(rows)
+        except Exception as error:
+            if side is served:
+                raise
+            served.stand_in(side, error)
+            return await self._of(served, served, rows)
 
     def look(self) -> None:
         """Bring every model level with the store."""

@@ -41,6 +41,11 @@ class Served:
     candidate: Served | None = None
 
     @property
+    def joins(self) -> bool:
+        """Whether rows of several requests are best answered together: one alone has no quick way."""
+        return self.single is None and not isinstance(self.predictor, Baseline)
+
+    @property
     def withholding(self) -> bool:
         """Whether callers get no answers for now."""
         return self.abstaining and self.spec.abstain is not None and self.spec.abstain.action == "withhold"
@@ -75,10 +80,14 @@ class Served:
         except Exception as error:
             if side is self:
                 raise
-            logger.warning(
-                "{}: version {} is on trial and could not answer: {}", self.spec.name, side.version, error
-            )
+            self.stand_in(side, error)
             return self, work(self)
+
+    def stand_in(self, side: Served, error: Exception) -> None:
+        """Say that a candidate could not answer, and that its rows are the champion's."""
+        logger.warning(
+            "{}: version {} is on trial and could not answer: {}", self.spec.name, side.version, error
+        )
 
     def outputs(self, rows: Sequence[Row]) -> list[Output]:
         """What this version says of clean rows."""
