@@ -89,16 +89,26 @@ class Log(Protocol):
         prediction with the label that was parked for it (the newest value if it was corrected)."""
         ...
 
-    def examples(self, model: str, *, upto: int, after: int = 0, newest: int | None = None) -> list[Example]:
+    def examples(
+        self,
+        model: str,
+        *,
+        upto: int,
+        after: int = 0,
+        newest: int | None = None,
+        without: Mapping[str, int] | None = None,
+    ) -> list[Example]:
         """What can be learned as of a position: labelled predictions whose label became known at a
         position in ``(after, upto]`` (and which were themselves logged by then), and loaded history
         in the same range; the ``newest`` ones by ``known`` if given, ordered by ``order``. A
-        corrected label counts once, with the newest value at ``upto``, at its newest position."""
+        corrected label counts once, with the newest value at ``upto``, at its newest position.
+        ``without``: as if what these sources gave, from these positions on, had never come."""
         ...
 
     def pending(self, model: str, *, after_row: int, upto: int) -> list[Label]:
         """The labels (newest value each, with their predictions) known at ``upto`` of predictions
-        with ``row > after_row``, by row: what the loop's maturity buffer holds."""
+        with ``row > after_row``, by row: what the loop's maturity buffer holds. Where sources corrected
+        each other, the newest of each source, in the order in which they came."""
         ...
 
     def find(self, model: str, ids: Sequence[str]) -> dict[str, tuple[Prediction | None, Label | None]]:

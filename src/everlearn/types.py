@@ -74,7 +74,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
 class Label(msgspec.Struct, frozen=True, gc=False):
     """The truth for a prediction id. ``prediction`` is what it labels, or ``None`` while parked.
 
-    ``correction`` is whether it replaced an earlier label of the same id.
+    ``correction`` is whether it replaced an earlier label of the same id. ``source`` is who gave it, by the
+    name of their credential (``key:3f9a…``, ``user:ann``), or ``None`` where nobody knows.
     """
 
     seq: int
@@ -83,15 +84,17 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     value: Scalar
     correction: bool = False
     prediction: Prediction | None = None
+    source: str | None = None
 
 
 class LoadedExample(msgspec.Struct, frozen=True, gc=False):
-    """A row of bulk history: features that came together with their target."""
+    """A row of bulk history: features that came together with their target; ``source`` as of a label."""
 
     seq: int
     at: float
     features: Row
     target: Scalar
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +146,8 @@ class NewEvent:
 
     ============  ==================================================================
     prediction    ``features``, ``value``, ``probabilities``, and ``version``
-    label         ``value`` and ``correction``
-    example       ``features`` and ``target``
+    label         ``value``, ``correction``, and ``source`` if it is known
+    example       ``features``, ``target``, and ``source`` if it is known
     command       ``name`` and ``arguments``
     outcome       ``job``, ``version``, ``result``, ``error``
     tick          nothing
@@ -202,6 +205,7 @@ class Example:
 
     ``order`` is the position of the features (examples are learned in this order); ``known`` is the
     position at which the label became known. ``row`` is the prediction's row, or 0 for bulk history.
+    ``source`` is who gave the label.
     """
 
     order: int
@@ -212,6 +216,7 @@ class Example:
     target: Scalar
     version: int | None = None
     output: Output | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

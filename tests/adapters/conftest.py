@@ -35,8 +35,8 @@ class Make:
         return NewEvent(EventKind.PREDICTION, at, key, given | body)
 
     @staticmethod
-    def label(key: str, value: Any = 1, at: float = 2.0, *, correction: bool = False) -> NewEvent:
-        return NewEvent(EventKind.LABEL, at, key, {"value": value, "correction": correction})
+    def label(key: str, value: Any = 1, at: float = 2.0, **body: Any) -> NewEvent:
+        return NewEvent(EventKind.LABEL, at, key, {"value": value, "correction": False, **body})
 
     @staticmethod
     def example(target: Any = 1, x: float = 0.5, key: str | None = None, at: float = 3.0) -> NewEvent:

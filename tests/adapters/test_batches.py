@@ -49,6 +49,7 @@ def labels(draw: st.DrawFn) -> LabelBatch:
         times=draw(st.lists(st.integers(0, 9), min_size=n, max_size=n)),
         values=draw(st.lists(VALUES, min_size=n, max_size=n)),
         corrections=draw(st.lists(st.booleans(), min_size=n, max_size=n)),
+        source=draw(st.sampled_from([None, "key:a", "user:ann"])),
     )
 
 

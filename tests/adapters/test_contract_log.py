@@ -294,3 +294,36 @@ def test_unknown_models_are_not_found(store: Any, make: Any) -> None:
     for ask in asks:
         with pytest.raises(NotFoundError, match="'no'"):
             ask()
+
+
+def test_a_label_and_an_example_know_who_gave_them(store: Any, make: Any) -> None:
+    call = [make.label("a", 1, source="user:ann"), make.prediction("a"), make.prediction("b")]
+    history = NewEvent(EventKind.EXAMPLE, 3.0, None, {"features": {}, "target": 1, "source": "key:1"})
+    store.log.append("m", [*call, make.label("b", 0, source="key:2"), history, make.label("c")])
+    parked, prediction, _, label, example, unnamed = store.log.read("m", after=1)
+    assert [one.source for one in (parked, prediction.label, label, example, unnamed)] == [
+        "user:ann", "user:ann", "key:2", "key:1", None,
+    ]  # fmt: skip
+    assert [one.source for one in store.log.examples("m", upto=9)] == ["user:ann", "key:2", "key:1"]
+    assert store.log.find("m", ["b"])["b"][1].source == "key:2"
+
+
+def test_examples_without_a_source_are_as_if_it_had_never_spoken(store: Any, make: Any) -> None:
+    store.log.append("m", [make.prediction("a"), make.prediction("b"), make.label("a", 1, source="good")])
+    wrong = [make.label("a", 0, correction=True, source="bad"), make.label("b", 0, source="bad")]
+    store.log.append("m", wrong)
+    values = [(e.target, e.source) for e in store.log.examples("m", upto=9)]
+    assert values == [(0, "bad"), (0, "bad")]
+    (left,) = store.log.examples("m", upto=9, without={"bad": 0})
+    assert (left.target, left.source, left.known) == (1, "good", 4)
+    assert len(store.log.examples("m", upto=9, newest=1, without={"bad": 0})) == 1
+    later = store.log.examples("m", upto=9, without={"bad": 6})
+    assert [(e.target, e.known) for e in later] == [(0, 5)]
+
+
+def test_pending_gives_the_newest_label_of_each_source(store: Any, make: Any) -> None:
+    store.log.append("m", [make.prediction("a"), make.label("a", 1, source="good")])
+    store.log.append("m", [make.label("a", 0, correction=True, source="bad")])
+    store.log.append("m", [make.label("a", 2, correction=True, source="bad")])
+    found = store.log.pending("m", after_row=0, upto=9)
+    assert [(label.value, label.source) for label in found] == [(1, "good"), (2, "bad")]

@@ -36,11 +36,18 @@ PREDICTIONS = _event(
         }
     ),
 )
-LABELS = _event(EventKind.LABEL, IDS, st.fixed_dictionaries({"value": VALUES, "correction": st.booleans()}))
+SOURCES = {"source": st.sampled_from(["key:a", "key:b", None])}
+LABELS = _event(
+    EventKind.LABEL,
+    IDS,
+    st.fixed_dictionaries({"value": VALUES, "correction": st.booleans()}, optional=SOURCES),
+)
 EXAMPLES = _event(
     EventKind.EXAMPLE,
     st.none() | IDS,
-    st.fixed_dictionaries({"features": st.dictionaries(st.just("x"), CELLS), "target": VALUES}),
+    st.fixed_dictionaries(
+        {"features": st.dictionaries(st.just("x"), CELLS), "target": VALUES}, optional=SOURCES
+    ),
 )
 COMMANDS = _event(
     EventKind.COMMAND,
@@ -94,4 +101,5 @@ def _answers(store: Any, spec: Any, batches: list[list[NewEvent]], points: list[
         yield repr(log.examples(name, upto=upto))
         yield repr(log.examples(name, upto=upto, after=after % (upto + 1)))
         yield repr(log.examples(name, upto=upto, after=after % 3, newest=limit % 5))
+        yield repr(log.examples(name, upto=upto, newest=limit % 5, without={"key:a": after % 9, "key:b": 5}))
         yield repr(log.pending(name, after_row=row % 4, upto=upto))

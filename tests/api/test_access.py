@@ -422,3 +422,24 @@ async def test_an_address_with_too_many_wrong_keys_must_wait_but_known_keys_need
         assert (await client.get("/v1/models")).status_code == 200
         place.clock.advance(1.0)
         assert await status(client, "wrong-again") == 401
+
+
+async def test_labels_are_the_callers_whatever_the_way(
+    admin: httpx.AsyncClient, place: Any, spec: dict[str, Any]
+) -> None:
+    assert (await admin.post("/v1/models", json=spec)).is_success
+    given = await new_key(admin, scopes=["predict", "label"])
+    held, url = bearing(given["key"]), "/v1/models/toy/labels"
+    rows = [{"a": 1.0, "b": 2.0}] * 4
+    await admin.post("/v1/models/toy/predict", json={"rows": rows, "ids": list("1234")})
+    one = {"labels": [{"id": "1", "value": "yes"}]}
+    assert (await admin.post(url, json=one, headers=held)).is_success
+    slow = {"labels": [{"id": "2", "value": "yes"}]}
+    assert (await admin.post(url, json=slow, headers={**held, "Idempotency-Key": "k"})).is_success
+    table = {**held, "Content-Type": "text/csv"}
+    assert (await admin.post(url, content="id,value\n3,no\n", headers=table)).is_success
+    assert (await admin.post(url, json={"labels": [{"id": "4", "value": "no"}]})).is_success
+    history = {"rows": rows[:1], "targets": ["yes"]}
+    assert (await admin.post("/v1/models/toy/examples", json=history, headers=held)).is_success
+    named = [e.source for e in place.store.log.read("toy") if hasattr(e, "source")]
+    assert named == [f"key:{given['id']}"] * 3 + ["key", f"key:{given['id']}"]

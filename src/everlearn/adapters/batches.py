@@ -71,17 +71,18 @@ class PredictionBatch(Batch):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelBatch(Batch):
-    """Labels, a list for each column (n,)."""
+    """Labels of one ``source``, a list for each column (n,)."""
 
     ids: Sequence[str]
     times: Sequence[float]
     values: Sequence[Scalar]
     corrections: Sequence[bool]
+    source: str | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def event(self, i: int) -> NewEvent:
         """The event at a place."""
-        body = {"value": self.values[i], "correction": self.corrections[i]}
+        body = {"value": self.values[i], "correction": self.corrections[i], "source": self.source}
         return NewEvent(EventKind.LABEL, self.times[i], self.ids[i], body)

@@ -132,10 +132,18 @@ class MemoryLog:
         with self._data.lock:
             return self._data.model(model).log.events[max(after, 0) : max(after, 0) + max(limit, 0)]
 
-    def examples(self, model: str, *, upto: int, after: int = 0, newest: int | None = None) -> list[Example]:
+    def examples(
+        self,
+        model: str,
+        *,
+        upto: int,
+        after: int = 0,
+        newest: int | None = None,
+        without: Mapping[str, int] | None = None,
+    ) -> list[Example]:
         """See the port."""
         with self._data.lock:
-            return self._data.model(model).log.examples(upto, after, newest)
+            return self._data.model(model).log.examples(upto, after, newest, without)
 
     def pending(self, model: str, *, after_row: int, upto: int) -> list[Label]:
         """See the port."""

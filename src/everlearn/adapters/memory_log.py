@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -90,7 +90,8 @@ class ModelLog:
         prediction = self.by_id.get(name)
         first = not history
         # The first label of an id corrects nothing, however it is marked.
-        label = Label(self.seq + 1, event.at, name, value, correction and not first, prediction)
+        source = event.body.get("source")
+        label = Label(self.seq + 1, event.at, name, value, correction and not first, prediction, source)
         self.events.append(label)
         history.append(label)
         if prediction is None:
@@ -111,35 +112,47 @@ class ModelLog:
         if isinstance(made, LoadedExample):
             self.loaded += 1
             self.known.append(made.seq)
-            self.learnable.append(Example(made.seq, made.seq, 0, made.at, made.features, made.target))
+            self.learnable.append(
+                Example(made.seq, made.seq, 0, made.at, made.features, made.target, source=made.source)
+            )
         return Receipt(Status.ACCEPTED, made.seq)
 
     def _learnable(self, of: Prediction, label: Label, known: int) -> None:
         self.known.append(known)
+        source = label.source
         self.learnable.append(
-            Example(of.seq, known, of.row, of.at, of.features, label.value, of.version, of.output)
+            Example(of.seq, known, of.row, of.at, of.features, label.value, of.version, of.output, source)
         )
 
-    def examples(self, upto: int, after: int, newest: int | None) -> list[Example]:
+    def examples(
+        self, upto: int, after: int, newest: int | None, without: Mapping[str, int] | None = None
+    ) -> list[Example]:
         """See :meth:`everlearn.ports.Log.examples`."""
         found: dict[int, Example] = {}
+        out = without or {}
         for i in range(bisect_right(self.known, upto) - 1, -1, -1):
             if self.known[i] <= after or len(found) == newest:
                 break
             example = self.learnable[i]
+            if out and example.source is not None and example.known >= out.get(example.source, upto + 1):
+                continue
             found.setdefault(example.order, example)
         return sorted(found.values(), key=lambda example: example.order)
 
     def pending(self, after_row: int, upto: int) -> list[Label]:
         """See :meth:`everlearn.ports.Log.pending`."""
-        found = []
+        found: list[Label] = []
         for row in range(max(after_row, 0), len(self.predictions)):
             prediction = self.predictions[row]
             if prediction.seq > upto:
                 break
-            label = next((x for x in reversed(self.labels.get(prediction.id, ())) if x.seq <= upto), None)
-            if label is not None:
-                found.append(_joined(label, prediction))
+            newest: dict[str | None, Label] = {}
+            later = [x for x in self.labels.get(prediction.id, ()) if prediction.seq < x.seq <= upto]
+            for label in [prediction.label, *later]:
+                if label is not None:
+                    newest.pop(label.source, None)
+                    newest[label.source] = _joined(label, prediction)
+            found += newest.values()
         return found
 
     def find(self, ids: Sequence[str]) -> dict[str, tuple[Prediction | None, Label | None]]:
@@ -164,7 +177,7 @@ def _joined(label: Label, prediction: Prediction | None) -> Label:
 def _other(seq: int, event: NewEvent) -> Event:
     if event.kind is EventKind.EXAMPLE:
         features, target = clean_row(event.body["features"]), clean_value(event.body["target"])
-        return LoadedExample(seq, event.at, features, target)
+        return LoadedExample(seq, event.at, features, target, event.body.get("source"))
     # Through JSON and back, so that the record is the caller's no more, and is what a database returns.
     body = msgspec.json.decode(msgspec.json.encode(dict(event.body)))
     if event.kind is EventKind.COMMAND:

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from everlearn.adapters.batches import LabelBatch
 from everlearn.api.answers import recorded_rows
+from everlearn.api.auth import Caller, Principal
 from everlearn.api.bulk_columns import Named, checked_flags, checked_ids, checked_times, checked_values
 from everlearn.api.idempotency import IdempotencyKey, key_of
 from everlearn.api.labels import tell
@@ -29,7 +30,9 @@ _CORRECTION, _AT = Named("correction"), Named("at")
 
 
 @router.post("/labels", include_in_schema=False)
-async def label_table(model: str, request: Request, door: TheDoor, _: IdempotencyKey = None) -> Response:
+async def label_table(
+    model: str, request: Request, door: TheDoor, caller: Caller, _: IdempotencyKey = None
+) -> Response:
     """Tell the truth by a table; told in full with the JSON route of this path."""
     served = await door.runtime.served(model)
     key = key_of(request)
@@ -38,19 +41,20 @@ async def label_table(model: str, request: Request, door: TheDoor, _: Idempotenc
         before = await door.idempotency.recall(request, key, upload.digest) if key else None
         if before is not None:
             return before
-        told = await run_in_threadpool(_store, door, served, upload)
+        told = await run_in_threadpool(_store, door, served, upload, caller)
     finally:
         upload.close()
     response = Response(msgspec.json.encode(told), media_type="application/json")
     return await door.idempotency.remember(request, key, upload.digest, response) if key else response
 
 
-def _store(door: Door, served: Served, upload: Upload) -> dict[str, Any]:
+def _store(door: Door, served: Served, upload: Upload, caller: Principal) -> dict[str, Any]:
     """Check all labels, then record them chunk by chunk; what became of them."""
     now = door.parts.clock.now()
 
     def batches() -> Iterator[tuple[int, LabelBatch]]:
-        return ((part.start, _batch(part, served.schema, now)) for part in upload.parts(_KINDS))
+        parts = upload.parts(_KINDS)
+        return ((part.start, _batch(part, served.schema, now, caller.name)) for part in parts)
 
     told: dict[str, Any] = {"accepted": 0, "duplicate": 0, "conflict": [], "parked": []}
     for start, batch in checked_first(batches):
@@ -64,8 +68,9 @@ def _store(door: Door, served: Served, upload: Upload) -> dict[str, Any]:
     return told
 
 
-def _batch(part: Part, schema: Schema, now: float) -> LabelBatch:
+def _batch(part: Part, schema: Schema, now: float, source: str) -> LabelBatch:
     ids = checked_ids(part, _ID)
     assert ids is not None  # the column is required
     values = checked_values(part, _VALUE, schema)
-    return LabelBatch(ids, checked_times(part, _AT, now), values, checked_flags(part, _CORRECTION))
+    times, corrections = checked_times(part, _AT, now), checked_flags(part, _CORRECTION)
+    return LabelBatch(ids, times, values, corrections, source)

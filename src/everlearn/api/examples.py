@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from everlearn.api.auth import Caller
 from everlearn.api.formats import ARROW, CSV, NDJSON, PARQUET, TABLES, UnsupportedError, content_type
 from everlearn.api.idempotency import IdempotencyKey, digest_of, key_of
 from everlearn.api.parts import Door, TheDoor
@@ -101,7 +102,9 @@ _BODY = {
     responses=documented(404, 413, 415, 422, 501, 503),
     openapi_extra=_BODY,
 )
-async def add_examples(model: str, request: Request, door: TheDoor, _: IdempotencyKey = None) -> Response:
+async def add_examples(
+    model: str, request: Request, door: TheDoor, caller: Caller, _: IdempotencyKey = None
+) -> Response:
     """Load history. All rows are checked first: if one does not fit, none is stored. The target column
     of a table is the one that the model's spec names."""
     spec = (await door.runtime.served(model)).spec
@@ -111,7 +114,7 @@ async def add_examples(model: str, request: Request, door: TheDoor, _: Idempoten
         before = await door.idempotency.recall(request, key, upload.digest) if key else None
         if before is not None:
             return before
-        count = await run_in_threadpool(store, door, spec, upload, key or uuid.uuid4().hex)
+        count = await run_in_threadpool(store, door, spec, upload, key or uuid.uuid4().hex, caller.name)
     finally:
         upload.close()
     response = Response(f'{{"accepted":{count}}}', media_type="application/json")
@@ -193,8 +196,8 @@ def _unsupported(what: str) -> UnsupportedError:
     return UnsupportedError(f"{what} is not read here: send {kinds}")
 
 
-def store(door: Door, spec: ModelSpec, upload: Upload, key: str) -> int:
-    """Check all examples, then append them in chunks; how many there are.
+def store(door: Door, spec: ModelSpec, upload: Upload, key: str, source: str | None = None) -> int:
+    """Check all examples, then append them in chunks, as a caller's; how many there are.
 
     Each has the key ``KEY:I``, so a repeat after a lost answer adds only what is missing.
     """
@@ -204,9 +207,13 @@ def store(door: Door, spec: ModelSpec, upload: Upload, key: str) -> int:
     now, count = door.parts.clock.now(), 0
     for rows, targets, start in checked(schema, upload.chunks()):
         times = upload.times[start : start + len(rows)] if upload.times else [now] * len(rows)
+        bodies = [
+            {"features": row, "target": target, "source": source}
+            for row, target in zip(rows, targets, strict=True)
+        ]
         events = [
-            NewEvent(EventKind.EXAMPLE, at, f"{key}:{start + i}", {"features": row, "target": target})
-            for i, (row, target, at) in enumerate(zip(rows, targets, times, strict=True))
+            NewEvent(EventKind.EXAMPLE, at, f"{key}:{start + i}", body)
+            for i, (body, at) in enumerate(zip(bodies, times, strict=True))
         ]
         receipts = door.parts.log.append(spec.name, events)
         count += len(receipts)

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from everlearn.access.words import Principal
 from everlearn.api.labels import MAX_LABELS, record_labels
 from everlearn.api.parts import Door
 from everlearn.api.predict import MAX_ROWS, record_predictions
@@ -62,7 +63,7 @@ class _Route:
     path_format: str
 
 
-_Answer = Callable[[Door, str, bytes], Awaitable[dict[str, Any]]]
+_Answer = Callable[[Door, str, bytes, Principal], Awaitable[dict[str, Any]]]
 _predict_decoder = msgspec.json.Decoder(_Predict)
 _labels_decoder = msgspec.json.Decoder(_Labels)
 _encode = msgspec.json.Encoder().encode
@@ -92,18 +93,19 @@ def read_labels(body: bytes) -> Sequence[_Label]:
     return given
 
 
-async def _predict(door: Door, model: str, body: bytes) -> dict[str, Any]:
+async def _predict(door: Door, model: str, body: bytes, _: Principal) -> dict[str, Any]:
     rows, ids, at = read_rows(body)
     times = [door.parts.clock.now() if at is None else at] * len(rows)
     return await record_predictions(door, model, rows, ids, times)
 
 
-async def _labels(door: Door, model: str, body: bytes) -> dict[str, Any]:
+async def _labels(door: Door, model: str, body: bytes, caller: Principal) -> dict[str, Any]:
     given = read_labels(body)
     now = door.parts.clock.now()
     ids, values = [label.id for label in given], [label.value for label in given]
     times = [now if label.at is None else label.at for label in given]
-    return await record_labels(door, model, ids, values, [label.correction for label in given], times)
+    corrections = [label.correction for label in given]
+    return await record_labels(door, model, ids, values, corrections, times, caller)
 
 
 def _usual(condition: bool) -> None:
@@ -141,7 +143,7 @@ class HotPath:
             if body is None:
                 return  # the caller is gone
             try:
-                told = await answer(self._door, scope["path"].split("/")[3], body)
+                told = await answer(self._door, scope["path"].split("/")[3], body, state["principal"])
             except (Unusual, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 del scope["route"]
                 await self.app(scope, _again(body, receive), send)

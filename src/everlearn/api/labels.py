@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
+from everlearn.api.auth import Caller, Principal
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
 from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented
@@ -60,7 +61,9 @@ class LabelsAnswer(BaseModel):
 
 
 @router.post("/labels", response_model=LabelsAnswer, responses=documented(404, 413, 503))
-async def add_labels(model: str, body: LabelsBody, door: TheDoor, _: IdempotencyKey = None) -> Response:
+async def add_labels(
+    model: str, body: LabelsBody, door: TheDoor, caller: Caller, _: IdempotencyKey = None
+) -> Response:
     """Tell the truth for predictions. A label of the wrong type refuses the whole request."""
     now = door.parts.clock.now()
     told = await record_labels(
@@ -70,6 +73,7 @@ async def add_labels(model: str, body: LabelsBody, door: TheDoor, _: Idempotency
         [label.value for label in body.labels],
         [label.correction for label in body.labels],
         [now if label.at is None else label.at for label in body.labels],
+        caller,
     )
     return Response(msgspec.json.encode(told), media_type="application/json")
 
@@ -81,14 +85,17 @@ async def record_labels(
     values: Sequence[Scalar],
     corrections: Sequence[bool],
     times: Sequence[float],
+    caller: Principal,
 ) -> dict[str, Any]:
-    """Store labels, and return what the caller is told. With ``durability: async`` they are waited for, too.
+    """Store labels as the caller's, and return what they are told. With ``durability: async`` they are
+    waited for, too.
 
     Raises SchemaError for values of the wrong type, NotFoundError, and UnavailableError.
     """
     served = await door.runtime.served(model)
+    source = caller.name
     events = [
-        NewEvent(EventKind.LABEL, at, key, {"value": value, "correction": correction})
+        NewEvent(EventKind.LABEL, at, key, {"value": value, "correction": correction, "source": source})
         for key, value, correction, at in zip(
             ids, check(served.schema, values), corrections, times, strict=True
         )

@@ -126,7 +126,8 @@ class Appender:
         ref, row = of or (None, None)
         # The first label of an id corrects nothing, however it is marked.
         text, body = to_json(value), "true" if correction and newest is not None else None
-        seq = self._push(LABEL, event, ref=ref, row=row, value=text, body=body)
+        source = event.body.get("source")
+        seq = self._push(LABEL, event, ref=ref, row=row, value=text, body=body, source=source)
         self._labels[key] = (seq, value)
         if of is None:
             self._parked += newest is None
@@ -145,7 +146,8 @@ class Appender:
             self._loaded += 1
             features = to_json(clean_row(event.body["features"]))
             target = to_json(clean_value(event.body["target"]))
-            seq = self._push(kind, event, ref=self.seq + 1, features=features, value=target)
+            named = {"features": features, "value": target, "source": event.body.get("source")}
+            seq = self._push(kind, event, ref=self.seq + 1, **named)
         else:
             seq = self._push(kind, event, body=to_json(dict(event.body)))
         return Receipt(Status.ACCEPTED, seq)

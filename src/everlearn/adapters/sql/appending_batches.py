@@ -89,6 +89,7 @@ def _predictions(driver: ThroughDriver, model: ModelRow, batch: PredictionBatch)
         [_encode(row).decode() for row in batch.rows],
         batch.value_texts,
         batch.probability_texts,
+        [None] * n,
     )
     return _written(driver, model, places, columns, rows=len(batch), labels=0)
 
@@ -109,6 +110,7 @@ def _labels(driver: ThroughDriver, model: ModelRow, batch: LabelBatch, of: _Labe
         [None] * n,
         [texts[type(value), value] for value in batch.values],
         [None] * n,  # the first label of an id corrects nothing, however it is marked
+        [batch.source] * n,
     )
     return _written(driver, model, places, columns, rows=0, labels=len(batch))
 

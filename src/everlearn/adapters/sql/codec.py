@@ -44,6 +44,7 @@ class EventRow(NamedTuple):
     features: str | None = None
     value: str | None = None
     body: str | None = None
+    source: str | None = None
 
 
 def _plain(value: Any) -> Any:
@@ -87,7 +88,8 @@ def prediction_of(row: EventRow, label: Label | None) -> Prediction:
 
 def label_of(row: EventRow, prediction: Prediction | None) -> Label:
     """The label in a row; its body is there only for a correction."""
-    return Label(row.seq, row.at, row.key or "", from_json(row.value), row.body is not None, prediction)
+    value, corrects = from_json(row.value), row.body is not None
+    return Label(row.seq, row.at, row.key or "", value, corrects, prediction, row.source)
 
 
 def event_of(row: EventRow, joined: EventRow | None, waited: EventRow | None) -> Event:
@@ -99,7 +101,7 @@ def event_of(row: EventRow, joined: EventRow | None, waited: EventRow | None) ->
             return label_of(row, None)
         return label_of(row, prediction_of(joined, label_of(waited, None) if waited else None))
     if row.kind == EXAMPLE:
-        return LoadedExample(row.seq, row.at, from_json(row.features), from_json(row.value))
+        return LoadedExample(row.seq, row.at, from_json(row.features), from_json(row.value), row.source)
     body = from_json(row.body) or {}
     if row.kind == COMMAND:
         return Command(row.seq, row.at, body["name"], body.get("arguments") or {})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, and_, bindparam, func, or_, select
 
 from everlearn.adapters.sql import appending_batches
 from everlearn.adapters.sql.appending import Appender, chunks
@@ -78,6 +78,13 @@ _EXAMPLES = (
     .limit(bindparam("most", type_=BigInteger))
 )
 
+_SOURCE = func.coalesce(events.c.source, _joined.c.source)
+"""Who gave an example: the label's source, whether the row is the label, its prediction, or history."""
+
+
+def _not_of(source: str, since: int) -> ColumnElement[bool]:
+    return or_(_SOURCE.is_distinct_from(source), events.c.seq < since)
+
 
 def _event(row: Row[Any]) -> Event:
     own, joined, waited = _part(row, 0), _part(row, 1), _part(row, 2)
@@ -95,11 +102,12 @@ def _example(row: Row[Any]) -> Example:
     """The example that became known at a row: a label's, a prediction's that one waited for, or itself."""
     own, joined = EventRow(*row[:_WIDTH]), _part(row, 1)
     if own.kind == EXAMPLE or joined is None:
-        return Example(own.seq, own.seq, 0, own.at, from_json(own.features), from_json(own.value))
+        features, target = from_json(own.features), from_json(own.value)
+        return Example(own.seq, own.seq, 0, own.at, features, target, source=own.source)
     of, label = (joined, own) if own.kind == LABEL else (own, joined)
     output = Output(from_json(of.value), from_json(of.body))
-    features, target = from_json(of.features), from_json(label.value)
-    return Example(of.seq, own.seq, of.row or 0, of.at, features, target, of.version, output)
+    features, target, source = from_json(of.features), from_json(label.value), label.source
+    return Example(of.seq, own.seq, of.row or 0, of.at, features, target, of.version, output, source)
 
 
 class SqlLog:
@@ -123,15 +131,24 @@ class SqlLog:
             values = {"model": model_id(connection, model), "after": after, "most": max(limit, 0)}
             return [_event(row) for row in connection.execute(_READ, values)]
 
-    def examples(self, model: str, *, upto: int, after: int = 0, newest: int | None = None) -> list[Example]:
+    def examples(
+        self,
+        model: str,
+        *,
+        upto: int,
+        after: int = 0,
+        newest: int | None = None,
+        without: Mapping[str, int] | None = None,
+    ) -> list[Example]:
         """See the port."""
         found: dict[int, Example] = {}
+        query = _EXAMPLES if not without else _EXAMPLES.where(*map(_not_of, without, without.values()))
         with self._database.read() as connection:
             values = {"model": model_id(connection, model), "after": after, "upto": upto}
             wanted = _NO_LIMIT if newest is None else newest
             while len(found) < wanted:
                 most = wanted - len(found)
-                rows = connection.execute(_EXAMPLES, {**values, "most": most}).all()
+                rows = connection.execute(query, {**values, "most": most}).all()
                 # A correction takes the place of the value before it, which is then one too few.
                 for row in rows:
                     example = _example(row)
@@ -143,13 +160,14 @@ class SqlLog:
 
     def pending(self, model: str, *, after_row: int, upto: int) -> list[Label]:
         """See the port."""
-        newest: dict[int, Label] = {}
+        newest: dict[tuple[int, str | None], Label] = {}
         with self._database.read() as connection:
             values = {"model": model_id(connection, model), "after_row": after_row, "upto": upto}
             for row in connection.execute(_PENDING, values):
                 label = _known_label(row)
-                _keep_newest(newest, label.prediction.row if label.prediction else 0, label)
-        return [newest[row] for row in sorted(newest)]
+                row_number = label.prediction.row if label.prediction else 0
+                _keep_newest(newest, (row_number, label.source), label)
+        return [label for _, label in sorted(newest.items(), key=lambda item: (item[0][0], item[1].seq))]
 
     def find(self, model: str, ids: Sequence[str]) -> dict[str, tuple[Prediction | None, Label | None]]:
         """See the port."""

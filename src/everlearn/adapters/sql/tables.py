@@ -89,6 +89,8 @@ events = Table(
     Column("features", Text),
     Column("value", Text),
     Column("body", Text),
+    # Who gave a label or an example.
+    Column("source", String(200)),
 )
 _has_key = events.c.key.is_not(None)
 _has_ref = events.c.ref.is_not(None)
