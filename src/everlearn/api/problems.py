@@ -18,6 +18,9 @@ from everlearn.errors import EverlearnError, Fault, InvalidError
 
 MEDIA_TYPE = "application/problem+json"
 
+MAX_DETAIL, MAX_FIELD, MAX_MESSAGE = 4000, 300, 1000
+"""Characters of an error's texts."""
+
 
 class ProblemFault(BaseModel):
     """One field at fault and what to do about it."""
@@ -64,10 +67,21 @@ def problem(
     faults: Sequence[Fault] = (),
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """A problem as a response. 503 asks to come back in a second, 401 names the scheme."""
-    body: dict[str, Any] = {"type": type_, "title": title, "status": status, "detail": detail}
+    """A problem as a response. 503 asks to come back in a second, 401 names the scheme.
+
+    Texts are cut: they may quote what a caller sent, of any length.
+    """
+    body: dict[str, Any] = {
+        "type": type_,
+        "title": title,
+        "status": status,
+        "detail": _cut(detail, MAX_DETAIL),
+    }
     if faults:
-        body["errors"] = [{"field": fault.field, "message": fault.message} for fault in faults]
+        body["errors"] = [
+            {"field": _cut(fault.field, MAX_FIELD), "message": _cut(fault.message, MAX_MESSAGE)}
+            for fault in faults
+        ]
     body["request_id"] = request_id
     sent = dict(headers or {})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -75,6 +89,10 @@ def problem(
     if status == HTTPStatus.UNAUTHORIZED:
         sent.setdefault("WWW-Authenticate", "Bearer")
     return Response(msgspec.json.encode(body), status_code=status, headers=sent, media_type=MEDIA_TYPE)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def problem_of(request_id: str, error: EverlearnError, headers: dict[str, str] | None = None) -> Response:

@@ -37,6 +37,8 @@ def parse_time(value: Any) -> float:
         seconds = float(value)
     except ValueError:
         seconds = _from_iso(str(value))
+    except OverflowError:  # a whole number of hundreds of digits
+        seconds = math.inf
     if not math.isfinite(seconds) or not FIRST <= seconds < END:
         raise ValueError("a time must lie in the years 1 to 9999")
     return seconds
