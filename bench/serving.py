@@ -240,7 +240,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     for name, why in found["skipped"].items():
         console.print(f"{name}: skipped: {why}")
     console.print(
-        f"16 connections, {found['compared']} processes a server: {found['ratio_16']} times the fastest peer; "
+        f"16 connections, {found['compared']} processes each: {found['ratio_16']} times the fastest peer; "
         f"goals {found['goals']}"
     )
 

@@ -37,8 +37,10 @@ def main(
 ) -> None:
     """Serve until told to stop. Arguments left out come from the environment and the settings."""
     from everlearn import logs
+    from everlearn.api.sparing import spare_pandas
     from everlearn.wiring import Installation
 
+    spare_pandas()
     installation = installation or Installation.load(host=host, port=port)
     settings = installation.settings
     logs.setup("api", level=settings.log_level, as_json=settings.log_json)
