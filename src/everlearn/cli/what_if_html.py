@@ -6,6 +6,7 @@ The figure is inline SVG. Colours follow the reader's light or dark setting.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 LEFT, RIGHT, TOP, PLOT, LANE = 190, 940, 12, 300, 17
 COLOURS = 10
+STEPS = 5
 NAME = 30
 
 HELP = {
@@ -76,9 +78,9 @@ def _headline(report: WhatIf) -> str:
         return ""
     rival = min(rivals, key=lambda line: line.cost)
     gap = rival.cost - best.cost
-    word = "less" if gap >= 0 else "more"
+    word = f"{abs(gap):.1f} {'less' if gap > 0 else 'more'} than" if round(gap, 1) else "as much as"
     return (
-        f"<strong>{escape(best.name)}</strong> cost {abs(gap):.1f} {word} than the best reference, "
+        f"<strong>{escape(best.name)}</strong> cost {word} the best reference, "
         f"<strong>{escape(title_of(rival))}</strong> ({best.cost:.1f} against {rival.cost:.1f})."
     )
 
@@ -121,9 +123,7 @@ def _legend(report: WhatIf) -> str:
 def figure(report: WhatIf) -> str:
     """The courses as lines, and a lane a setting with its changes of champion."""
     known = [value for line in report.lines for value in line.course if value is not None]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    pad = 0.04 * (high - low) or 0.5
-    low, high = low - pad, high + pad
+    low, high = _range(*((min(known), max(known)) if known else (0.0, 1.0)))
     height = TOP + PLOT + 34 + LANE * len(report.lines)
     parts = [*_axes(low, high, report.rows)]
     for place, line in reversed(list(enumerate(report.lines))):
@@ -132,6 +132,22 @@ def figure(report: WhatIf) -> str:
         parts.append(_lane(line, place, report.rows))
     opening = f'<svg viewBox="0 0 960 {height}" role="img" aria-label="{_what(report)} over time">'
     return f'<div class="wide">{opening}{"".join(parts)}</svg></div>'
+
+
+def _range(low: float, high: float) -> tuple[float, float]:
+    """Round bounds around the values, :data:`STEPS` round steps apart.
+
+    >>> _range(0.0, 1.0), _range(0.71, 0.93), _range(12.0, 12.0)
+    ((0.0, 1.0), (0.7, 0.95), (12.0, 17.0))
+    """
+    least = (high - low) / STEPS or max(abs(high), 1.0) / (4 * STEPS)
+    for rough in range(2):
+        power = 10.0 ** math.floor(math.log10(least)) * 10.0**rough
+        for step in (power * n for n in (1, 2, 2.5, 5)):
+            bottom = math.floor(low / step + 1e-9) * step
+            if step >= least * (1 - 1e-9) and bottom + STEPS * step >= high - 1e-9 * step:
+                return round(bottom, 12), round(bottom + STEPS * step, 12)
+    return low, high
 
 
 def _x(share: float) -> float:
@@ -143,8 +159,8 @@ def _y(value: float, low: float, high: float) -> float:
 
 
 def _axes(low: float, high: float, rows: int) -> Iterator[str]:
-    for step in range(6):
-        value = low + (high - low) * step / 5
+    for step in range(STEPS + 1):
+        value = low + (high - low) * step / STEPS
         y = _y(value, low, high)
         yield f'<path class="grid" d="M{LEFT} {y}H{RIGHT}"/>'
         yield f'<text class="tick end" x="{LEFT - 8}" y="{y + 4}">{value:.3g}</text>'

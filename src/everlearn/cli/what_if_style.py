@@ -43,7 +43,7 @@ STYLE = (
     f"{_CLASSES}"
     "*{box-sizing:border-box}"
     "body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif}"
-    "main{max-width:1000px;margin:0 auto;padding:2rem 1.25rem 3rem}"
+    "main{max-width:1080px;margin:0 auto;padding:2rem 1.25rem 3rem}"
     "h1{margin:0 0 .25rem;font-size:1.9rem;line-height:1.2}h2{margin:2.2rem 0 .6rem;font-size:1.15rem}"
     ".kind,.small,footer{color:var(--soft);font-size:.85rem}.kind{margin:0}header p{margin:.2rem 0}"
     ".lead{font-size:1.1rem;margin:1.2rem 0 0}"

@@ -77,6 +77,7 @@ class FileDriver:
         self._engine = Engine(self._state, reports=reports)
         self._predictors: dict[int, Predictor] = {}
         self._working = Predictor.new(spec)
+        self._working.warm()  # what is measured is learning, and not a compiler at its first use
         self._live = spec.update == "stream" and spec.policy.name != "never"
         self._ahead: list[Output] = []
         self._asked: list[Prediction] = []
