@@ -18,10 +18,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from loguru import logger
 
+from everlearn.access.names import one_line
+
 if TYPE_CHECKING:
     from loguru import Message, Record
 
 CONTEXT = ("request_id", "model")
+MAX_MESSAGE = 10_000
+"""Characters of a message for people."""
+
 _QUIET = ("alembic", "httpx", "httpcore", "mlflow", "sqlalchemy", "urllib3", "matplotlib", "uvicorn.access")
 
 
@@ -62,12 +67,14 @@ class Intercept(logging.Handler):
 
 def _human(record: Record) -> str:
     extra = record["extra"]
-    known = " ".join(f"{name}={extra[name]}" for name in CONTEXT if extra.get(name))
+    # What is logged may quote a caller: it forges no second line, and moves no cursor.
+    known = one_line(" ".join(f"{name}={extra[name]}" for name in CONTEXT if extra.get(name)))
+    extra["_message"] = one_line(record["message"], MAX_MESSAGE)
     # Loguru formats what is returned here: context may hold braces or tags, so it goes in by name.
     extra["_context"] = f"  [{known}]" if known else ""
     return (
         "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {extra[part]: <9} "
-        "{message}<dim>{extra[_context]}</dim>\n{exception}"
+        "{extra[_message]}<dim>{extra[_context]}</dim>\n{exception}"
     )
 
 
@@ -79,8 +86,11 @@ class _JsonLines:
 
     def write(self, message: Message) -> None:
         """Write one line."""
-        record = message.record
-        self._stream.write(json.dumps(_fields(record), ensure_ascii=False, default=str) + "\n")
+        fields = _fields(message.record)
+        line = json.dumps(fields, ensure_ascii=False, default=str)
+        if not line.isprintable():  # JSON allows some that end lines or move cursors elsewhere
+            line = json.dumps(fields, default=str).replace("\x7f", "\\u007f")
+        self._stream.write(f"{line}\n")
         self._stream.flush()
 
 

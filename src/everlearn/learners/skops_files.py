@@ -29,6 +29,9 @@ TRUSTED = (
 )
 """What may stand in a file besides what skops itself trusts (public estimators, numpy and plain types)."""
 
+MAX_RATIO = 20
+"""How many times larger a file may become when it is unpacked."""
+
 _PARTIAL = "sklearn.utils.validation.check_array"
 _SCHEMA = "schema.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -55,6 +58,7 @@ def load(data: bytes) -> Any:
     """The estimator in a skops file; raises IntegrityError for a damaged file or an untrusted type."""
     import skops.io
 
+    _check_unpacked(data)
     try:
         odd = _untrusted(data)
         if not odd:
@@ -62,6 +66,17 @@ def load(data: bytes) -> Any:
     except Exception as error:  # whatever a forged file provokes means the same to the caller
         raise IntegrityError(f"A stored estimator cannot be read: {error!r}") from error
     raise IntegrityError(f"A stored estimator holds types that are not allowed: {', '.join(odd)}")
+
+
+def _check_unpacked(data: bytes) -> None:
+    """Raise IntegrityError for a file that would become far larger in memory. Ours are not compressed."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as source:
+            size = sum(entry.file_size for entry in source.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise IntegrityError(f"A stored estimator cannot be read: {error!r}") from error
+    if size > MAX_RATIO * len(data):
+        raise IntegrityError(f"A stored estimator of {len(data)} bytes has {size} when it is unpacked")
 
 
 def canonical(data: bytes) -> bytes:
