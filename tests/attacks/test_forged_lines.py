@@ -16,6 +16,7 @@ import pytest
 from loguru import logger
 
 from everlearn import logs
+from everlearn.cli import output, why
 
 FORGED = "INJECTED"
 TEXTS = [
@@ -96,3 +97,15 @@ def test_whatever_is_logged_stays_on_its_line(as_json: bool) -> None:
         assert len(line.splitlines()) == 1, text
         if as_json:
             assert FORGED in json.loads(line)["message"]
+
+
+def test_nothing_of_a_caller_moves_the_cursor_of_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the command line shows a reason or a class. Guards: ``cli.output.safe`` and ``show_json``."""
+    for text in TEXTS:
+        output.table(("name", "value"), [(1, text), (2, {text: text})])
+        output.pairs({"reason": text})
+        output.show_json({"reason": text, text: [text]})
+        why._show({"headline": text, "paragraph": text, "numbers": [], "why_not": text})
+        shown = capsys.readouterr().out
+        assert all(c.isprintable() or c == "\n" for c in shown), text
+        assert FORGED in shown.replace("\n", "")

@@ -52,7 +52,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(wire: Any, begun: bytes) ->
     """Slowloris. Guard: ``Patient._look``."""
     started = time.monotonic()
     assert status_of(wire.ask(begun)) == 408
-    assert PATIENCE / 2 < time.monotonic() - started < 4
+    assert PATIENCE / 2 < time.monotonic() - started < 10
 
 
 def test_a_head_that_comes_drop_by_drop_is_not_waited_for(wire: Any) -> None:

@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from everlearn.access.names import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
 
 WIDE = 160
+MAX_TEXT = 100_000
+"""Characters of one cell."""
 
 
 def show_json(value: Any) -> None:
     """Print a value as indented JSON; NaN and infinities become null."""
-    typer.echo(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False, default=str))
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False, default=str)
+    # JSON escapes most of what moves a cursor, but not all.
+    typer.echo("".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text))
 
 
 def _finite(value: Any) -> Any:
@@ -91,8 +97,17 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={cell(item)}" for key, item in value.items())
-    return str(value)
+        return ", ".join(f"{cell(key)}={cell(item)}" for key, item in value.items())
+    return safe(str(value))
+
+
+def safe(text: str) -> str:
+    r"""A text of whoever sent it, for a terminal: it breaks no line, and sends no escape sequence.
+
+    >>> safe("gone\x1b[2J")
+    'gone\\x1b[2J'
+    """
+    return one_line(text, MAX_TEXT)
 
 
 def moment(text: str | None) -> str:

@@ -69,9 +69,10 @@ def _show(told: Mapping[str, Any]) -> None:
 def _wrapped(text: str) -> None:
     from textwrap import fill
 
-    from everlearn.cli.output import console
+    from everlearn.cli.output import console, safe
 
-    typer.echo(fill(text, min(100, max(40, console().width)), break_on_hyphens=False))
+    plain = safe(" ".join(text.split()))
+    typer.echo(fill(plain, min(100, max(40, console().width)), break_on_hyphens=False))
 
 
 def _proof(model: str, seq: int, data: Path | None, retrain: bool, quiet: bool) -> Verification:
