@@ -1,5 +1,5 @@
 # The images of everlearn. docker build --target api . and docker build --target worker .
-# deploy/README.md says how they are run; docs/deploy.md how to build them.
+# docs/deploy.md says how they are built and run.
 
 ARG PYTHON=3.11.13-slim-bookworm
 

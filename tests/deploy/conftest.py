@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 Object = dict[str, Any]
 OLDEST_KUBECTL = 21
 
-collect_ignore = ["policies.py"]  # it has no tests, and is imported by `load`
+collect_ignore = ["policies.py", "sites.py"]  # they hold no tests, and import others of this folder
 
 
 def load(name: str) -> ModuleType:
@@ -30,6 +30,12 @@ def load(name: str) -> ModuleType:
         return importlib.import_module(name)
     finally:
         sys.path.remove(str(HERE))
+
+
+@pytest.fixture(scope="session", name="load")
+def loader() -> Callable[[str], ModuleType]:
+    """Gives a module of this folder."""
+    return load
 
 
 @pytest.fixture(scope="session")

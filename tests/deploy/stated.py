@@ -30,13 +30,14 @@ class Stage:
 class Process:
     """A container's process: what it runs, with which variables, and what is mounted where.
 
-    ``mounts`` maps a path to ``secret/NAME``, ``volume/NAME`` or ``tmp``.
+    ``mounts`` maps a path to ``secret/NAME``, ``volume/NAME`` or ``tmp``; ``read_only`` are those of volumes.
     """
 
     name: str
     argv: Sequence[str]
     environment: Mapping[str, str]
     mounts: Mapping[str, str]
+    read_only: Sequence[str] = ()
     replicas: int = 1
 
 
@@ -134,8 +135,9 @@ def of_kubernetes(objects: Sequence[Object], images: Mapping[str, Stage]) -> dic
             name = one["metadata"]["name"] + (f"/{container['name']}" if first else "")
             argv = [*container.get("command", stage.entrypoint), *container.get("args", stage.command)]
             environment = {**stage.environment, **variables(container, objects)}
+            reads = [mount["mountPath"] for mount in container["volumeMounts"] if mount.get("readOnly")]
             replicas = one["spec"].get("replicas", 1)
-            found[name] = Process(name, argv, environment, mounts(container, template), replicas)
+            found[name] = Process(name, argv, environment, mounts(container, template), reads, replicas)
     return found
 
 
@@ -146,13 +148,15 @@ def of_compose(composed: Object, images: Mapping[str, Stage]) -> dict[str, Proce
         stage = stage_of(service["image"], images)
         if stage is None:
             continue
-        where = {
-            f"/run/secrets/{one['source']}": f"secret/{one['source']}" for one in service.get("secrets", [])
-        }
+        secrets = [one["source"] for one in service.get("secrets", [])]
+        where = {f"/run/secrets/{secret}": f"secret/{secret}" for secret in secrets}
+        reads = []
         for volume in service.get("volumes", []):
-            source, path, *_ = volume.split(":")
+            source, path, *how = volume.split(":")
             where[path] = f"volume/{source}"
+            reads += [path] if how == ["ro"] else []
         where |= {mount.partition(":")[0]: "tmp" for mount in service.get("tmpfs", [])}
         argv = [*service.get("entrypoint", stage.entrypoint), *service.get("command", stage.command)]
-        found[name] = Process(name, argv, {**stage.environment, **service.get("environment", {})}, where)
+        environment = {**stage.environment, **service.get("environment", {})}
+        found[name] = Process(name, argv, environment, where, reads)
     return found
