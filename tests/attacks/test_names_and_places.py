@@ -21,6 +21,7 @@ import pytest
 from fastapi import FastAPI
 
 from everlearn.adapters.artifacts import FolderArtifacts
+from everlearn.errors import NotFoundError
 from everlearn.types import Bundle
 
 CANARY = "the-canary-of-these-tests"
@@ -193,13 +194,17 @@ async def test_a_link_in_the_store_is_not_followed(tmp_path: Path) -> None:
     assert secret.exists()
 
 
-@pytest.mark.parametrize("name", [t for t in TRAVERSALS if "\x00" not in t])
-def test_only_digests_reach_the_folder(tmp_path: Path, watch: Watch, name: str) -> None:
+def test_only_digests_reach_the_folder(tmp_path: Path, watch: Watch) -> None:
     """Also where a digest comes from a database that was tampered with. Guard: ``is_digest``."""
-    (tmp_path / CANARY).mkdir()
-    artifacts = FolderArtifacts(tmp_path / "artifacts")
+    canary = tmp_path / CANARY
+    canary.mkdir()
+    artifacts = FolderArtifacts(tmp_path / "data" / "artifacts")
+    artifacts.put(Bundle({"format": 1}))
     watch.seen.clear()
-    artifacts.delete(name)
-    assert artifacts.path(name) is None
+    for name in (str(canary), *(name for name in TRAVERSALS if "\x00" not in name)):
+        assert artifacts.path(name) is None, name
+        artifacts.delete(name)
+        with pytest.raises(NotFoundError):
+            artifacts.get(name)
     assert [told for _, told in watch.seen if CANARY in told] == []
-    assert (tmp_path / CANARY).is_dir()
+    assert canary.is_dir()
