@@ -25,7 +25,7 @@ from everlearn.wiring import Installation
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 
@@ -37,6 +37,9 @@ SOUND, WEAK = (1, 2, 3, 4), (5, 6)
 PREDICT, INFER = f"/v1/models/{MODEL}/predict", f"/v2/models/{MODEL}/infer"
 PAUSE = 0.02
 """Seconds between the requests of one connection: a load that leaves two processors room to swap."""
+
+WAIT = 60
+"""Seconds that a command may take on a machine that is busy with other things."""
 
 TURN = 0.1
 """Seconds for which a version answers at least."""
@@ -50,6 +53,7 @@ SPEC: dict[str, Any] = {
     "policy": {"name": "never", "first_rows": 300},
     "gate": {"name": "open"},
     "rollback": {"bake": 0},
+    "drift": {"features": False},
 }
 
 Row = dict[str, float]
@@ -96,7 +100,9 @@ class Traffic:
         else:
             came = time.monotonic()
             self.answers += [Answer(row, *one, sent, came) for row, one in zip(rows, told, strict=True)]
-        time.sleep(PAUSE)
+        time.sleep(
+            PAUSE * max(1.0, self.rows / 10)
+        )  # the loop reads all of it, and obeys commands in their turn
 
 
 def plain(traffic: Traffic, rows: Sequence[Row]) -> list[tuple[int, Any, Mapping[str, float]]]:
@@ -183,13 +189,13 @@ class Operator:
 
     def promote(self, version: int) -> None:
         before = time.monotonic()
-        self._client.promote(MODEL, version)
+        self._client.promote(MODEL, version, wait=WAIT)
         self._turn(before, version)
 
     def promote_damaged(self, version: int) -> None:
         """Promote a version that does not load: the one before goes on answering."""
         failed = self.failed_loads()
-        self._client.promote(MODEL, version)
+        self._client.promote(MODEL, version, wait=WAIT)
         self._until(lambda: self.failed_loads() >= failed + 4, what="another try")
         told = self._client.model(MODEL)
         assert (told["champion"], told["serving"]) == (version, self._version)
@@ -203,7 +209,7 @@ class Operator:
 
     def roll_back(self, version: int) -> None:
         before = time.monotonic()
-        decision = self._client.rollback(MODEL).decision
+        decision = self._client.rollback(MODEL, wait=WAIT).decision
         assert decision["version"] == version
         self._turn(before, version)
 
