@@ -125,6 +125,7 @@ def test_every_field_of_a_spec_is_documented() -> None:
         "regimes": spec.RegimeSpec,
         "abstain": spec.AbstainSpec,
         "route": spec.RouteSpec,
+        "feedback": spec.FeedbackSpec,
     }
     for name in set(spec.ModelSpec.model_fields) - set(parts):
         assert f"| `{name}`" in page

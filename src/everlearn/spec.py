@@ -212,6 +212,21 @@ class RouteSpec(_Frozen):
         return self
 
 
+class FeedbackSpec(_Frozen):
+    """How labels are watched by who gave them.
+
+    ``guard``: ``warn`` of a source whose labels are proven to be strange beside all others', put it aside
+    (``quarantine``), or ``off``. ``alpha`` is the probability that any source is ever named that stays within
+    ``margin`` of the others. ``most_share`` is the greatest share of all labels that one source may give in
+    the newest 1,000 (``None``: a share that jumps against its own past is warned of).
+    """
+
+    guard: Literal["off", "warn", "quarantine"] = "warn"
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    most_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
 class ModelSpec(_Frozen):
     """A named prediction task and how it is kept current.
 
@@ -240,6 +255,7 @@ class ModelSpec(_Frozen):
     regimes: RegimeSpec = RegimeSpec()
     abstain: AbstainSpec | None = None
     route: RouteSpec | None = None
+    feedback: FeedbackSpec = FeedbackSpec()
     strict: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     description: str = ""

@@ -107,9 +107,20 @@ class Command:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-COMMANDS = ("configure", "retrain", "promote", "rollback", "freeze", "unfreeze")
-"""An operator's commands: ``configure {spec}``, ``retrain {force}``, ``promote {version}``, and
-``rollback``, ``freeze`` and ``unfreeze`` without arguments of their own.
+COMMANDS = (
+    "configure",
+    "retrain",
+    "promote",
+    "rollback",
+    "freeze",
+    "unfreeze",
+    "quarantine",
+    "release",
+    "unlearn",
+)
+"""An operator's commands: ``configure {spec}``, ``retrain {force}``, ``promote {version}``, ``rollback``,
+``freeze`` and ``unfreeze`` without arguments of their own, ``quarantine {source}``, ``release {source}``, and
+``unlearn {source, since}`` (``since``: a position; what the source gave before it stays learned).
 
 Every command may carry ``by`` (who asked) and ``why``.
 """
@@ -287,6 +298,9 @@ class DecisionKind(StrEnum):
     REGIME = "regime"
     ABSTAIN = "abstain"
     FAIL = "fail"
+    QUARANTINE = "quarantine"
+    RELEASE = "release"
+    UNLEARN = "unlearn"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from everlearn.types import Decision, DecisionKind
 
-KINDS = ("rollback", "freeze", "abstain", "drift")
+KINDS = ("rollback", "freeze", "abstain", "drift", "feedback")
 """The kinds of alert."""
 
 
@@ -37,10 +37,13 @@ def automatic(decision: Decision) -> bool:
 def alert_kind(decision: Decision) -> str | None:
     """What kind of alert a decision is; ``None`` for one that can wait until somebody looks.
 
-    Automatic rollbacks and freezes, the beginning of abstention, and warnings of drift are alerts.
+    Automatic rollbacks and freezes, the beginning of abstention, warnings of drift, and sources of labels
+    that are warned of or put aside are alerts.
     """
     if decision.kind is DecisionKind.WARN:
-        return "drift"
+        return "feedback" if "source" in decision.evidence else "drift"
+    if decision.kind is DecisionKind.QUARANTINE and automatic(decision):
+        return "feedback"
     if decision.kind is DecisionKind.ABSTAIN:
         return "abstain" if decision.evidence.get("abstaining", True) else None
     if decision.kind in (DecisionKind.ROLLBACK, DecisionKind.FREEZE) and automatic(decision):

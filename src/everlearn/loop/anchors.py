@@ -41,7 +41,8 @@ def eligible(row: int, every: int) -> bool:
 
 
 class Anchor(msgspec.Struct, frozen=True, array_like=True):
-    """A remembered row: its number, the id of its prediction, its truth, and the time it was asked.
+    """A remembered row: its number, the id of its prediction, its truth, the time it was asked, and
+    who gave its truth.
 
     Its features stay in the log, under the id.
     """
@@ -50,6 +51,7 @@ class Anchor(msgspec.Struct, frozen=True, array_like=True):
     id: str
     truth: bool | int | float | str
     at: float
+    source: str | None = None
 
 
 class Reservoir(msgspec.Struct):
@@ -106,12 +108,12 @@ class Reservoir(msgspec.Struct):
         self.entries = sorted(joined, key=lambda anchor: anchor.row)
         self.thin(anchors)
 
-    def correct(self, row: int, truth: bool | int | float | str) -> bool:
+    def correct(self, row: int, truth: bool | int | float | str, source: str | None = None) -> bool:
         """Put a corrected truth in place, frozen or not; whether the row is an anchor here."""
         place = self._place(row)
         if place == len(self.entries) or self.entries[place].row != row:
             return False
-        self.entries[place] = msgspec.structs.replace(self.entries[place], truth=truth)
+        self.entries[place] = msgspec.structs.replace(self.entries[place], truth=truth, source=source)
         return True
 
     def forget(self, ids: Collection[str]) -> int:

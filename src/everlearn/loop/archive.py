@@ -75,7 +75,7 @@ def _may_return(state: LoopState, number: int) -> bool:
     """Whether a version may come back: not while the bake asks whether it should have been replaced."""
     if number in (0, unproven(state), state.champion, *state.withdrawn):
         return False
-    return state.version(number) is not None
+    return state.version(number) is not None and not state.tainted(number)
 
 
 def unproven(state: LoopState) -> int:

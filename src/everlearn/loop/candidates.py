@@ -11,9 +11,10 @@ import msgspec
 from everlearn.loop import evidence as ev
 from everlearn.loop import gate, remembering, trial
 from everlearn.loop.scores import error
-from everlearn.loop.state import Activity, Candidate, Known
+from everlearn.loop.state import Activity, Candidate, Known, LoopState
 from everlearn.loop.steering import Judge
 from everlearn.loop.trial import Trial
+from everlearn.spec import GateSpec
 from everlearn.types import DecisionKind, Outcome
 
 MAX_KNOWN = 2000
@@ -35,7 +36,9 @@ def on_candidate(engine: Judge, event: Outcome, activity: Activity) -> None:
         engine.decide(DecisionKind.FAIL, f"the update failed: {event.error}", evidence, event.version)
         return
     result = event.result
-    state.known.append(Known(event.version, result["learned_through"], result["learned_upto"]))
+    learned = result["learned_through"], result["learned_upto"]
+    sources = _sources(state, activity, result.get("sources", []))
+    state.known.append(Known(event.version, *learned, sources=sources, made=event.seq))
     del state.known[:-MAX_KNOWN]
     evidence = {**result["evidence"], "job": event.job, "digest": result["digest"]}
     words = gate.headline(result["evidence"], engine.spec)
@@ -46,6 +49,13 @@ def on_candidate(engine: Judge, event: Outcome, activity: Activity) -> None:
         engine.refuse(event.version, f"frozen; {words}", evidence)
     else:
         _open(engine, event, activity, evidence, words)
+
+
+def _sources(state: LoopState, activity: Activity, names: Sequence[str]) -> list[int]:
+    """The slots of those who gave what a version learned from, its parent's too where it goes on from it."""
+    parent = state.version(activity.champion) if activity.mode != "fresh" else None
+    slots = state.feedback.slots(names)
+    return sorted({*slots, *parent.sources}) if parent is not None else slots
 
 
 def _open(engine: Judge, event: Outcome, activity: Activity, evidence: Mapping[str, Any], words: str) -> None:
@@ -114,6 +124,18 @@ def _not_worse(of: Trial, alpha: float, facts: Mapping[str, Any]) -> tuple[bool,
     )
 
 
+def _instead_of_tainted(state: LoopState, candidate: Candidate, gate_spec: GateSpec) -> trial.Verdict | None:
+    """The gate of a version that replaces one that learned what is un-learned: not proven worse.
+
+    ``None`` where the champion did not, and until the rows are enough to tell.
+    """
+    if not state.tainted(state.champion) or candidate.trial.rows < gate_spec.min_rows:
+        return None
+    passed, reason = _not_worse(candidate.trial, gate_spec.alpha, candidate.result.get("facts", {}))
+    words = f"version {state.champion} learned what is un-learned, and this one is {reason}"
+    return trial.Verdict("promote" if passed else "reject", words, {})
+
+
 def _quick(
     engine: Judge,
     opened: Trial,
@@ -143,7 +165,9 @@ def judge(engine: Judge, words: str) -> bool:
         budget = budget.model_copy(update={"label_budget": most})
     result = candidate.result
     anchors = remembering.protected_anchors(engine, result)
-    verdict = trial.verdict(candidate.trial, budget, anchors, result.get("facts"))
+    verdict = _instead_of_tainted(state, candidate, budget) or trial.verdict(
+        candidate.trial, budget, anchors, result.get("facts")
+    )
     if verdict.end is None:
         return False
     numbers = {**result["evidence"], **numbers_of(candidate.trial)}

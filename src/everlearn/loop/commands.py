@@ -6,27 +6,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from everlearn.errors import IntegrityError
+from everlearn.loop import feedback, unlearning
 from everlearn.loop.bounds import Interval
-from everlearn.loop.steering import Steered
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import Command, DecisionKind
 
 Asked = Mapping[str, Any]
 
 
-class Commanded(Steered, Protocol):
+class Commanded(feedback.Guarded, unlearning.Unlearner, Protocol):
     """The part of the engine that commands steer."""
 
     @property
     def threshold(self) -> float: ...  # noqa: D102
     def champion_interval(self) -> Interval | None: ...  # noqa: D102
     def configure(self, spec: ModelSpec) -> list[str]: ...  # noqa: D102
-    def update(  # noqa: D102
-        self, mode: str, reason: str, evidence: Mapping[str, Any], *, looked: bool = False
-    ) -> None: ...
-    def promote(  # noqa: D102
-        self, kind: DecisionKind, version: int, reason: str, evidence: Mapping[str, Any]
-    ) -> None: ...
 
 
 def obey(engine: Commanded, event: Command) -> None:
@@ -81,6 +75,9 @@ def _promote(engine: Commanded, event: Command, asked: Asked) -> None:
         engine.decide(
             DecisionKind.REFUSE, f"version {version} is not known, or not trained yet", asked, version
         )
+    elif state.tainted(version):
+        reason = f"version {version} learned from a source that is un-learned: release the source first"
+        engine.decide(DecisionKind.REFUSE, reason, asked, version)
     else:
         engine.promote(DecisionKind.PROMOTE, version, "promoted by command", asked)
 
@@ -111,4 +108,7 @@ _HANDLERS: Mapping[str, Callable[[Commanded, Command, Asked], None]] = {
     "rollback": _roll_back,
     "freeze": _freeze,
     "unfreeze": _freeze,
+    "quarantine": feedback.quarantine,
+    "release": feedback.release,
+    "unlearn": unlearning.unlearn,
 }

@@ -55,7 +55,9 @@ def restore(model: str, log: Log, state: bytes) -> Engine:
     mark = loaded.watermark
     for label in log.pending(model, after_row=mark.floor, upto=loaded.cursor):
         prediction = label.prediction
-        if prediction is not None and not mark.covers(prediction.row, prediction.at):
+        if prediction is None or not loaded.feedback.lets_in(label):
+            continue
+        if not mark.covers(prediction.row, prediction.at):
             waiting.add(label)
     return Engine(loaded, waiting, code=__version__)
 
@@ -238,6 +240,7 @@ def result_of(trained: Trained, digest: str | None, servable: bool) -> dict[str,
         "learned_from": trained.learned_from,
         "learned_through": trained.learned_through,
         "learned_upto": trained.learned_upto,
+        **({"sources": list(trained.sources)} if trained.sources else {}),
     }
 
 

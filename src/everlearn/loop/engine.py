@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from everlearn.errors import IntegrityError
-from everlearn.loop import commands, judging, policy, remembering, watching
+from everlearn.loop import commands, feedback, judging, policy, remembering, watching
 from everlearn.loop.alerts import alert_kind
 from everlearn.loop.bounds import Interval
 from everlearn.loop.drift import Rise
@@ -171,8 +171,9 @@ class Engine:
 
     def _on_other(self, event: LoadedExample | Command | Outcome | Tick) -> None:
         if isinstance(event, LoadedExample):
-            self._state.loaded += 1
-            self._learnable(event.seq, event.target)
+            if feedback.loaded(self._state, event):
+                self._state.loaded += 1
+                self._learnable(event.seq, event.target)
         elif isinstance(event, Tick):
             self._mature()
         else:
@@ -197,15 +198,21 @@ class Engine:
         corrects = label.correction and label.prediction is not None
         if label.prediction is not prediction:
             label = msgspec.structs.replace(label, prediction=prediction)
+        known = label.source is not None or state.feedback.sources
+        if known and not feedback.observe(self, label, prediction):
+            return
+        row, at, mark = prediction.row, prediction.at, state.watermark
         if corrects:
             self._settle()
             state.corrected += 1
             remembering.correct(self, label)
-            if prediction.row in self._waiting:
+            if row in self._waiting:
                 self._waiting.add(label)
-            return
+                return
+            if mark.covers(row, at):
+                return
+            # It waited for no score, so all that was said of the row before was left out: this is its label.
         self._learnable(state.cursor, label.value)
-        row, at, mark = prediction.row, prediction.at, state.watermark
         if self._reports or not self._by_row:
             mark.labelled(row, at, state.rows, state.now)
         if not self._by_row:  # else a label raises no mark
@@ -248,6 +255,21 @@ class Engine:
             due, self._due = self._due, []
             assert self._scoring is not None
             self._scoring.settle(self, due)
+
+    def settle(self) -> None:
+        """Score the rows that have matured so far."""
+        self._settle()
+
+    def drop_rows(self, source: str) -> None:
+        """Let a source's rows that wait to be scored or compared wait no more."""
+        self._waiting = self._waiting.without(source)
+        self._state.waiting_rows = [row for row in self._state.waiting_rows if row.source != source]
+
+    def begin_anew(self) -> None:
+        """Sum up what is left of the champion's rows; what watched their losses begins anew."""
+        self._state.certain, self._state.ece = [], None
+        if self._scoring is not None:
+            self._scoring.restart()
 
     def warn(self, risen: Rise) -> None:
         """The champion's loss has risen: say so, and see which regime this is."""
@@ -396,6 +418,8 @@ class Engine:
         so the candidate learns from them, and is judged on rows that mature from now on.
         """
         state = self._state
+        if state.tainted(state.champion):
+            mode = "fresh"  # what goes on from it would have learned what it did
         version, state.next_version = state.next_version, state.next_version + 1
         champion = state.version(state.champion) or Known(0)
         plan = {
@@ -410,6 +434,8 @@ class Engine:
             "since": remembering.since(state),
             "seconds_left": self._within,
         }
+        if state.feedback.without:
+            plan["without"] = dict(state.feedback.without)
         job = f"{self.spec.name}-{state.decisions + 1}"
         self.decide(DecisionKind.UPDATE, reason, {**evidence, "job": job, "plan": plan}, version)
         anchors = {} if mode == "incremental" else remembering.anchors_of(state)
@@ -452,7 +478,7 @@ class Engine:
         self._effects.promotions.append(
             Promotion(version, state.champion, state.term, state.now, decision.number)
         )
-        if kind is DecisionKind.PROMOTE:
+        if kind is DecisionKind.PROMOTE and not state.tainted(state.champion):
             state.previous = [*state.previous, state.champion][-MAX_PREVIOUS:]
         judging.changed(self, kind, version)
         state.regimes.promoted(state.rows, version)

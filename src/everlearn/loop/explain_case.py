@@ -75,7 +75,7 @@ class Case:
         for one in self.before:
             if one.kind in CHANGES:
                 break
-            if one.kind is DecisionKind.WARN:
+            if one.kind is DecisionKind.WARN and "source" not in one.evidence:
                 found.append(one)
         return found
 

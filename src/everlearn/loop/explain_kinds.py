@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from everlearn.loop import explain_champion as champion
+from everlearn.loop import explain_feedback as feedback
 from everlearn.loop import explain_versions as versions
 from everlearn.loop.explain_case import Case, Story, quoted
 from everlearn.types import DecisionKind
@@ -12,6 +13,8 @@ from everlearn.types import DecisionKind
 
 def tell(case: Case) -> Story:
     """The story of a decision."""
+    if case.decision.kind is DecisionKind.WARN and "source" in case.facts:
+        return feedback.warn(case)
     return _STORIES.get(case.decision.kind, _plain)(case)
 
 
@@ -33,4 +36,7 @@ _STORIES: Mapping[DecisionKind, Callable[[Case], Story]] = {
     DecisionKind.REGIME: champion.regime,
     DecisionKind.ABSTAIN: champion.abstain,
     DecisionKind.FAIL: versions.fail,
+    DecisionKind.QUARANTINE: feedback.quarantine,
+    DecisionKind.RELEASE: feedback.release,
+    DecisionKind.UNLEARN: feedback.unlearn,
 }

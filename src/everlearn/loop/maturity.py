@@ -98,6 +98,7 @@ class Waiting:
         self._by_time = by_time
         self._labels: dict[int, Label] = {}
         self._heap: list[tuple[float, int]] = []
+        self._replaced: dict[int, list[Label]] = {}  # by another source's label; it may yet be left out
         for label in labels or []:
             self.add(label)
 
@@ -111,6 +112,9 @@ class Waiting:
         row, labels = prediction.row, self._labels
         if row not in labels:
             heapq.heappush(self._heap, (prediction.at if self._by_time else 0.0, row))
+        elif labels[row].source != label.source:
+            others = [*self._replaced.get(row, ()), labels[row]]
+            self._replaced[row] = [other for other in others if other.source != label.source]
         labels[row] = label
 
     def __contains__(self, row: int) -> bool:
@@ -127,7 +131,7 @@ class Waiting:
         found = []
         while heap and self._is_next(heap[0][1], watermark):
             found.append(labels.pop(heapq.heappop(heap)[1]))
-        return found
+        return self._done(found)
 
     def matured_by_row(self, last: int) -> Sequence[Label]:
         """The same under a horizon in rows: the labels of all rows up to the last that is mature."""
@@ -137,6 +141,12 @@ class Waiting:
         found, labels = [], self._labels
         while heap and heap[0][1] <= last:
             found.append(labels.pop(heapq.heappop(heap)[1]))
+        return self._done(found)
+
+    def _done(self, found: Sequence[Label]) -> Sequence[Label]:
+        if self._replaced:
+            for label in found:
+                self._replaced.pop(label.prediction.row if label.prediction else 0, None)
         return found
 
     def _is_next(self, row: int, watermark: Watermark) -> bool:
@@ -157,4 +167,18 @@ class Waiting:
 
     def reordered(self, *, by_time: bool) -> Waiting:
         """The same labels, for another kind of horizon."""
-        return Waiting(list(self._labels.values()), by_time=by_time)
+        return Waiting(self._all(), by_time=by_time)
+
+    def without(self, source: str) -> Waiting:
+        """The same labels but for those of a source; where it had replaced another's, that waits again."""
+        kept = [label for label in self._all() if label.source != source]
+        return Waiting(kept, by_time=self._by_time)
+
+    def _all(self) -> list[Label]:
+        """All labels, in the order in which they came."""
+        every = [*self._labels.values(), *(one for some in self._replaced.values() for one in some)]
+        return sorted(every, key=_seq_of) if self._replaced else every
+
+
+def _seq_of(label: Label) -> int:
+    return label.seq

@@ -30,7 +30,7 @@ def changed(engine: Judge, kind: DecisionKind, version: int) -> None:
         state.storm.streak = 0  # the version that is replaced has held so long
     if state.bake is not None and spec.update == "stream":
         state.bake.new = version
-    elif state.champion and spec.rollback.bake:
+    elif state.champion and spec.rollback.bake and not state.tainted(state.champion):
         state.bake = bake.open_bake(state.champion, version, state.rows, spec.rollback, gate.binary(spec))
 
 

@@ -97,8 +97,10 @@ class Regimes(msgspec.Struct):
 
     # -- what is seen ------------------------------------------------------------------------------
 
-    def take(self, row: int, key: str, truth: Any, at: float, spec: RegimeSpec) -> None:
-        """Take in a matured row; ``key`` is its prediction's id.
+    def take(
+        self, row: int, key: str, truth: Any, at: float, spec: RegimeSpec, source: str | None = None
+    ) -> None:
+        """Take in a matured row; ``key`` is its prediction's id, ``source`` gave its truth.
 
         A row from before the current stretch (a label later than the horizon) only counts.
         """
@@ -114,16 +116,16 @@ class Regimes(msgspec.Struct):
         regime.rows += 1
         regime.newest += 1
         if truth is not None and eligible(row, every):
-            regime.reservoir.add(Anchor(row, key, truth, at), spec.anchors)
+            regime.reservoir.add(Anchor(row, key, truth, at, source), spec.anchors)
 
     def promoted(self, row: int, version: int) -> None:
         """Note which version answers from a row on, in the current regime."""
         if self.current is not None:
             self.current.served = [*self.current.served, (row, version)][-MOST_SERVED:]
 
-    def correct(self, row: int, truth: Any) -> bool:
+    def correct(self, row: int, truth: Any, source: str | None = None) -> bool:
         """Correct the truth of an anchor; whether the row is one."""
-        return any(regime.reservoir.correct(row, truth) for regime in self.regimes)
+        return any(regime.reservoir.correct(row, truth, source) for regime in self.regimes)
 
     def forget(self, ids: Collection[str]) -> int:
         """Remove the anchors with these prediction ids from every regime; how many they were."""

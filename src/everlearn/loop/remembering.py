@@ -43,8 +43,8 @@ def note(state: LoopState, spec: RegimeSpec, labels: Iterable[Label]) -> None:
         asked, truth = label.prediction, label.value
         if asked is None or truth is None:
             continue
-        take(asked.row, asked.id, truth, asked.at, spec)
-        recent.append(Recent(asked.row, asked.seq, asked.id, truth))
+        take(asked.row, asked.id, truth, asked.at, spec, label.source)
+        recent.append(Recent(asked.row, asked.seq, asked.id, truth, label.source))
         if len(recent) >= 2 * RECENT:
             del recent[:-RECENT]
 
@@ -54,10 +54,10 @@ def correct(engine: Rememberer, label: Label) -> None:
     state, asked, truth = engine.state, label.prediction, label.value
     if asked is None or truth is None:
         return
-    state.regimes.correct(asked.row, truth)
+    state.regimes.correct(asked.row, truth, label.source)
     for recent in state.recent:
         if recent.row == asked.row:
-            recent.truth = truth
+            recent.truth, recent.source = truth, label.source
 
 
 def cut(engine: Rememberer, reason: str) -> None:

@@ -17,7 +17,8 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One row with what was answered, what was true, and what the baselines would have answered.
 
     ``p_truth`` is the probability given to the truth (``None`` for regression); ``p_positive`` that of
-    the greater of two classes (``None`` unless there are two); ``confidence`` that of the answer. The
+    the greater of two classes (``None`` unless there are two); ``confidence`` that of the answer;
+    ``source`` gave the truth. The
     baselines know only the labels that had arrived before the prediction was made.
     """
 
@@ -31,16 +32,23 @@ class Scored(msgspec.Struct, frozen=True, array_like=True, gc=False):
     no_change: bool | int | float | str | None
     majority: bool | int | float | str | None
     confidence: float | None = None
+    source: str | None = None
 
 
 def score_row(
-    row: int, version: int, truth: Scalar, output: Output, no_change: Scalar, majority: Scalar
+    row: int,
+    version: int,
+    truth: Scalar,
+    output: Output,
+    no_change: Scalar,
+    majority: Scalar,
+    source: str | None = None,
 ) -> Scored:
     """Put an answer beside its truth."""
     assert truth is not None
     value, chances = output.value, output.probabilities
     if chances is None:
-        return Scored(row, version, truth, value, None, None, False, no_change, majority)
+        return Scored(row, version, truth, value, None, None, False, no_change, majority, None, source)
     key = truth if type(truth) is str else class_key(truth)
     p_truth = float(chances.get(key, 0.0))
     confidence = None
@@ -48,12 +56,14 @@ def score_row(
         answered = value if type(value) is str else class_key(value)
         confidence = p_truth if answered == key else float(chances.get(answered, 0.0))
     if len(chances) != 2:
-        return Scored(row, version, truth, value, p_truth, None, False, no_change, majority, confidence)
+        return Scored(
+            row, version, truth, value, p_truth, None, False, no_change, majority, confidence, source
+        )
     first, second = chances
     top = first if first > second else second
     p_positive = float(chances[top])
     return Scored(
-        row, version, truth, value, p_truth, p_positive, key == top, no_change, majority, confidence
+        row, version, truth, value, p_truth, p_positive, key == top, no_change, majority, confidence, source
     )
 
 

@@ -88,8 +88,9 @@ class Scoring:
         for row in due:
             label, asked = row.label, row.label.prediction
             assert asked is not None
+            before = row.no_change, row.majority
             scored.append(
-                score_row(asked.row, asked.version, label.value, asked.output, row.no_change, row.majority)
+                score_row(asked.row, asked.version, label.value, asked.output, *before, label.source)
             )
         return scored
 

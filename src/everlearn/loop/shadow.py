@@ -41,6 +41,7 @@ class ShadowRow(msgspec.Struct, array_like=True, gc=False):
     mark: Mark
     groups: list[str] = []
     matured: int = 0
+    source: str | None = None
 
 
 class Shadow(msgspec.Struct):

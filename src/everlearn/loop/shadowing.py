@@ -22,7 +22,7 @@ def note(state: LoopState, spec: ModelSpec, label: Label, matured: int) -> None:
     groups = gate.groups_of(asked.features, spec) if spec.gate.segments else []
     mark = gate.mark(truth, asked.output, spec)
     state.waiting_rows.append(
-        ShadowRow(asked.row, asked.seq, asked.id, truth, asked.version, mark, groups, matured)
+        ShadowRow(asked.row, asked.seq, asked.id, truth, asked.version, mark, groups, matured, label.source)
     )
     if len(state.waiting_rows) > MOST_WAITING:
         del state.waiting_rows[: -MOST_WAITING // 2]

@@ -18,6 +18,7 @@ from everlearn.loop.maturity import Watermark
 from everlearn.loop.regimes import Regimes
 from everlearn.loop.scores import Scored, Totals
 from everlearn.loop.shadow import Shadow, ShadowRow
+from everlearn.loop.sources import Feedback
 from everlearn.loop.transfer import Matrix
 from everlearn.loop.trial import Trial
 from everlearn.loop.watch import FeatureWatch
@@ -31,12 +32,15 @@ class Known(msgspec.Struct):
     """What the fold must know of a version that has answered or may answer again.
 
     ``stood`` is whether it was ever the champion: a candidate may answer a share of the predictions before.
+    ``sources`` are the slots of those who gave what it learned from, ``made`` is where its job ended.
     """
 
     number: int
     learned_through: int = 0
     learned_upto: int = 0
     stood: bool = False
+    sources: list[int] = []
+    made: int = 0
 
 
 class Activity(msgspec.Struct):
@@ -101,6 +105,7 @@ class Recent(msgspec.Struct, array_like=True, gc=False):
     seq: int
     id: str
     truth: bool | int | float | str
+    source: str | None = None
 
 
 class LoopState(msgspec.Struct):
@@ -167,6 +172,7 @@ class LoopState(msgspec.Struct):
     baselines: Baselines = msgspec.field(default_factory=Baselines)
     watermark: Watermark = msgspec.field(default_factory=Watermark)
     drift: DriftState = msgspec.field(default_factory=DriftState)
+    feedback: Feedback = msgspec.field(default_factory=Feedback)
 
     def version(self, number: int) -> Known | None:
         """What is known of a version; ``None`` for one that never existed or was refused."""
@@ -180,6 +186,13 @@ class LoopState(msgspec.Struct):
             return True
         known = self.version(number)
         return known is not None and known.stood
+
+    def tainted(self, number: int) -> bool:
+        """Whether a version may have learned from what is un-learned: it must not come back."""
+        if not self.feedback.unlearned:
+            return False
+        known = self.version(number)
+        return known is not None and self.feedback.learned(known.sources, known.made)
 
     @property
     def compares(self) -> bool:

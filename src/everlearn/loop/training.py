@@ -53,7 +53,7 @@ class Trained:
     """A candidate, what it learned from, and how it and the champion answer rows unseen by both.
 
     ``evidence`` are both sides' metrics there, ``answers`` what each row cost each side; ``remembered``
-    tells for each regime how they answer its anchors.
+    tells for each regime how they answer its anchors. ``sources`` gave the examples, the evidence's too.
     """
 
     predictor: Predictor
@@ -65,15 +65,17 @@ class Trained:
     learned_upto: int
     rows: int
     remembered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sources: Sequence[str] = ()
 
 
 def examples_wanted(spec: ModelSpec, plan: Mapping[str, Any], wants: int | None) -> dict[str, Any]:
     """The arguments of ``Log.examples`` for a plan."""
+    out = {"without": plan["without"]} if plan.get("without") else {}
     if plan["mode"] == "incremental":
-        return {"upto": plan["upto"], "after": plan["learned_upto"]}
+        return {"upto": plan["upto"], "after": plan["learned_upto"], **out}
     # Labels may be known of rows that are not mature yet: fetch that many more.
     slack = spec.gate.holdout + max(spec.horizon_rows or 0, 1000)
-    return {"upto": plan["upto"], "newest": min(MOST_EXAMPLES, wants or MOST_EXAMPLES) + slack}
+    return {"upto": plan["upto"], "newest": min(MOST_EXAMPLES, wants or MOST_EXAMPLES) + slack, **out}
 
 
 def train(
@@ -87,6 +89,18 @@ def train(
 
     Raises :class:`~everlearn.errors.InvalidError` if there is nothing to learn from.
     """
+    trained = _train(spec, plan, examples, champion, progress)
+    given = {e.source for e in examples if e.source is not None and e.order >= trained.learned_from}
+    return replace(trained, sources=sorted(given)) if given else trained
+
+
+def _train(
+    spec: ModelSpec,
+    plan: Mapping[str, Any],
+    examples: Sequence[Example],
+    champion: Predictor | None,
+    progress: Progress,
+) -> Trained:
     if plan["mode"] == "incremental" and champion is not None:
         return _learn_on(champion.copy(), spec, plan, examples, champion, progress)
     mature = [e for e in examples if _mature(e, plan)]
