@@ -164,3 +164,15 @@ def test_status_in_the_right_shape(run: Run, model: str) -> None:
     assert said["server"]["status"] == "ok"
     assert {"name", "state", "champion", "metric", "threshold", "log"} <= set(said["items"][0])
     assert json.dumps(said)
+
+
+def test_sources_are_listed_and_steered(run: Run, model: str, wait_until: Callable[..., None]) -> None:
+    assert run("predict", model, "--row", '{"height": 90, "colour": "red"}', "--json").code == 0
+    assert "no label came from a known source" in run("sources", "list", model).out
+    put = run("sources", "quarantine", model, "key:0123", "--why", "stolen")
+    assert put.out.startswith("quarantine: key:0123 is put aside by command")
+    assert run("sources", "list", model, "--json").json["items"][0]["state"] == "quarantined"
+    assert "quarantined" in run("sources", "list", model).out
+    assert run("sources", "release", model, "key:0123", "--json").json["decision"]["kind"] == "release"
+    assert run("sources", "unlearn", model, "key:0123", "--since", "2").code == 0
+    assert run("sources", "unlearn", model, "key:4567").code == 1

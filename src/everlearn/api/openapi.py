@@ -23,6 +23,7 @@ TAGS = [
     {"name": "decisions", "description": "What the loop decided, why, and on what evidence."},
     {"name": "jobs", "description": "Background work."},
     {"name": "commands", "description": "What an operator may ask of the loop."},
+    {"name": "sources", "description": "Who gives the labels, and how they are put aside."},
     {"name": "access", "description": "Logins, users, keys, and who did what."},
     {"name": "open inference", "description": "The Open Inference Protocol (V2)."},
     {"name": "mlflow", "description": "MLflow's scoring protocol, on the model called default."},

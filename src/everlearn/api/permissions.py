@@ -68,6 +68,10 @@ NEEDS: Final[Mapping[str, Need]] = {
     f"POST {_ONE}/freeze": _OPERATE,
     f"POST {_ONE}/unfreeze": _OPERATE,
     f"POST {_ONE}/retrain": _OPERATE,
+    f"GET {_ONE}/sources": _READ,
+    f"POST {_ONE}/sources/{{source}}/quarantine": _OPERATE,
+    f"POST {_ONE}/sources/{{source}}/release": _OPERATE,
+    f"POST {_ONE}/sources/{{source}}/unlearn": _OPERATE,
     # the first names, which work on the model called default
     "GET /model-status": Need(Scope.READ, _DEFAULT),
     "POST /generate": Need(Scope.OPERATE, _DEFAULT),

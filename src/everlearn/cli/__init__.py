@@ -18,6 +18,7 @@ from everlearn.cli import (
     replay,
     serve,
     show,
+    sources,
     steer,
     users,
     what_if,
@@ -71,6 +72,7 @@ app.command()(steer.rollback)
 app.command()(steer.freeze)
 app.command()(steer.unfreeze)
 app.command()(steer.retrain)
+app.add_typer(sources.app, name="sources")
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.command()(keys.audit)

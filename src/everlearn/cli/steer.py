@@ -25,7 +25,7 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Make a version the champion by hand."""
-    _ask(lambda client: client.promote(model, version, why, wait=wait), url, key, data, as_json)
+    ask(lambda client: client.promote(model, version, why, wait=wait), url, key, data, as_json)
 
 
 def rollback(
@@ -38,7 +38,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Put the champion before this one back."""
-    _ask(lambda client: client.rollback(model, why, wait=wait), url, key, data, as_json)
+    ask(lambda client: client.rollback(model, why, wait=wait), url, key, data, as_json)
 
 
 def freeze(
@@ -51,7 +51,7 @@ def freeze(
     as_json: Json = False,
 ) -> None:
     """Keep the champion until 'unfreeze'; serving and recording go on."""
-    _ask(lambda client: client.freeze(model, why, wait=wait), url, key, data, as_json)
+    ask(lambda client: client.freeze(model, why, wait=wait), url, key, data, as_json)
 
 
 def unfreeze(
@@ -64,7 +64,7 @@ def unfreeze(
     as_json: Json = False,
 ) -> None:
     """Let the model be updated again."""
-    _ask(lambda client: client.unfreeze(model, why, wait=wait), url, key, data, as_json)
+    ask(lambda client: client.unfreeze(model, why, wait=wait), url, key, data, as_json)
 
 
 def retrain(
@@ -78,10 +78,10 @@ def retrain(
     as_json: Json = False,
 ) -> None:
     """Ask for a retrain; skipped while the model is at or above its threshold."""
-    _ask(lambda client: client.retrain(model, force, why, wait=wait), url, key, data, as_json)
+    ask(lambda client: client.retrain(model, force, why, wait=wait), url, key, data, as_json)
 
 
-def _ask(
+def ask(
     verb: Callable[[Client], CommandAnswer],
     url: str | None,
     key: str | None,

@@ -214,6 +214,41 @@ class Verbs:
         """Ask for a retrain; it is skipped while the model is good enough, unless forced."""
         return _command(path(model, "retrain"), {"force": force}, why, wait)
 
+    # --- who gives the labels ---
+
+    @Verb
+    def sources(self, model: str) -> Call[Record]:
+        """``{"guard", "items"}``: who gives the labels, with their counts, share, disagreement and state."""
+        return get(path(model, "sources"))
+
+    @Verb
+    def quarantine(
+        self, model: str, source: str, why: str | None = None, *, wait: float = 10.0
+    ) -> Call[CommandAnswer]:
+        """Put a source aside: what it gives is stored, but neither learned nor scored."""
+        return _command(path(model, "sources", source, "quarantine"), {}, why, wait)
+
+    @Verb
+    def release(
+        self, model: str, source: str, why: str | None = None, *, wait: float = 10.0
+    ) -> Call[CommandAnswer]:
+        """Let a source in again. Raises ConflictError if it is not put aside."""
+        return _command(path(model, "sources", source, "release"), {}, why, wait)
+
+    @Verb
+    def unlearn(
+        self,
+        model: str,
+        source: str,
+        since: int | None = None,
+        why: str | None = None,
+        *,
+        wait: float = 10.0,
+    ) -> Call[CommandAnswer]:
+        """Take back what a source gave (from the position ``since`` on), and ask for a version without it."""
+        body = {} if since is None else {"since": since}
+        return _command(path(model, "sources", source, "unlearn"), body, why, wait)
+
     # --- the record ---
 
     @Listing
