@@ -7,6 +7,7 @@ has the read-only root, the user and the mounts that it would have in its contai
 from __future__ import annotations
 
 import random
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ pytestmark = [
 ]
 
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
+MAKE_KEY = ["everlearn", "keys", "create", "prometheus", "--scope", "read"]
 SPEC: dict[str, Any] = {
     "name": "market",
     "target": "way",
@@ -199,15 +201,12 @@ def test_the_production_overlay_runs(
 
     with Client(urls[0], site.api_key) as one, Client(urls[1], site.api_key) as other:
         use(site, one, other)
-        made = httpx.post(
-            f"{urls[0]}/v1/keys",
-            json={"name": "prometheus", "scopes": ["read"]},
-            headers={"Authorization": f"Bearer {site.api_key}"},
-        ).json()
     (monitor,) = [one for one in objects if one["kind"] == "ServiceMonitor"]
     page = urls[1] + monitor["spec"]["endpoints"][0]["path"]
     assert answers(page) == 401
-    assert answers(page, Authorization=f"Bearer {made['key']}") == 200
+    made = site.start("everlearn-api", "keys", MAKE_KEY, EVERLEARN_PORT=str(ports[0]))  # as `exec` does
+    assert made.process.wait(60) == 0, made.said()
+    assert answers(page, Authorization=f"Bearer {re.findall('evl_.+', made.said())[0]}") == 200
     site.until(lambda: ticks(database) > 0, "a tick of the clock")
     site.stop()
 

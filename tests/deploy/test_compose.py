@@ -96,6 +96,7 @@ def test_the_example_names_every_variable(deploy: Path) -> None:
     page = (deploy / "compose" / "compose.yaml").read_text(encoding="utf-8")
     example = (deploy / "compose" / ".env.example").read_text(encoding="utf-8")
     stated = dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE))
+    assert stated.pop("COMPOSE_PROJECT_NAME") == "everlearn"
     assert dict(re.findall(r"\$\{(\w+):-([^}]*)\}", page)) == stated
 
 
