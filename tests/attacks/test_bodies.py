@@ -171,7 +171,7 @@ async def test_a_compressed_body_is_not_read(client: Any) -> None:
 
 @pytest.fixture
 def wire(make_app: Callable[..., FastAPI], host: Callable[..., Any]) -> Iterator[Any]:
-    with host(make_app(max_body=50_000), 0.5) as wire:
+    with host(make_app(max_body=50_000), 2.0) as wire:
         yield wire
 
 

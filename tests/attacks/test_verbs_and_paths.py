@@ -90,7 +90,7 @@ async def test_head_needs_what_get_needs(make_app: Callable[..., FastAPI], conne
 
 @pytest.fixture
 def wire(make_app: Callable[..., FastAPI], host: Callable[..., Any]) -> Iterator[Any]:
-    with host(make_app(), 0.5) as wire:
+    with host(make_app(), 5.0) as wire:
         yield wire
 
 
