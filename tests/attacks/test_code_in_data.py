@@ -2,7 +2,8 @@
 
 Guards: there is no such call in the source (walked here), the import contract "Nothing is pickled", digests
 before parsing in ``adapters/bundles.py``, and the list of types and the check of sizes in
-``learners/skops_files.py``. Damaged files are in ``tests/adapters/test_artifacts.py``.
+``learners/skops_files.py``. Damaged files are in ``tests/adapters/test_artifacts.py``, forged estimators
+also in ``tests/learners/test_window.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from everlearn.adapters.artifacts import FolderArtifacts
 from everlearn.adapters.bundles import ARRAYS, MANIFEST, decode_bundle, encode_bundle
@@ -184,8 +186,6 @@ def test_nothing_of_an_estimator_file_is_written_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Zip traversal: members are read by name in memory, so where they would go does not matter."""
-    from sklearn.linear_model import LogisticRegression
-
     monkeypatch.chdir(tmp_path)
     good = skops_files.dump(LogisticRegression().fit([[0.0], [1.0]], [0, 1]))
     out = io.BytesIO()
