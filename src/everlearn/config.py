@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         default=0.0,
         description="Requests a second that each key or user may make of each API process; 0: any number.",
     )
+    labels_per_day: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Labels and examples a day that each key or user may give to each API process, where its "
+        "key names no number; unset: any number.",
+    )
     development: bool = Field(
         default=False, description="Let weak keys and secrets pass: for a developer's own machine."
     )

@@ -13,12 +13,13 @@
     │   └── FencedError                 a worker woke up after its lease went to another
     ├── IntegrityError            500   a stored artifact is not what its digest says
     ├── UnavailableError          503   a dependency is down or a queue is full; try again later
+    ├── QuotaError                429   a caller has given all that it may for now
     └── MissingExtraError         501   an optional dependency is not installed
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -117,6 +118,17 @@ class UnavailableError(EverlearnError):
 
     status = 503
     title = "Unavailable"
+
+
+class QuotaError(EverlearnError):
+    """A caller has given all that it may for now. ``headers`` say when there is room again."""
+
+    status = 429
+    title = "Quota used up"
+
+    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.headers = dict(headers or {})
 
 
 class MissingExtraError(EverlearnError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 from everlearn.access.names import fault
 
+DAY: Final = 86_400.0
 MOST_NAMES: Final = 10_000
 """How many callers are remembered at most: those not seen for longest are forgotten."""
 
@@ -56,6 +58,34 @@ class Buckets:
     def _level(self, name: str, now: float) -> float:
         level, since = self._levels.get(name, (float(self.burst), now))
         return min(float(self.burst), level + max(0.0, now - since) * self.rate)
+
+
+class Quotas:
+    """A token bucket for each name, of its own size: ``per_day`` on average, and at once.
+
+    >>> quotas = Quotas()
+    >>> [quotas.take("ann", count, per_day=100, now=0.0).wait for count in (60, 60, 40, 200)]
+    [0.0, 17280.0, 0.0, inf]
+    """
+
+    def __init__(self) -> None:
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str, count: int, per_day: int, now: float) -> Standing:
+        """Count so many, if there is room for all of them; never, for more than there is in a day."""
+        rate = per_day / DAY
+        level, since = self._levels.get(name, (float(per_day), now))
+        level = min(float(per_day), level + max(0.0, now - since) * rate)
+        wait = 0.0
+        if count > level:
+            wait = math.inf if count > per_day else (count - level) / rate
+        else:
+            level -= count
+        self._levels[name] = (level, now)
+        self._levels.move_to_end(name)
+        if len(self._levels) > MOST_NAMES:
+            self._levels.popitem(last=False)
+        return Standing(int(level), (per_day - level) / rate if rate else math.inf, wait)
 
 
 class LockOut:

@@ -48,7 +48,8 @@ class Principal:
 
     ``name`` is unique among all callers (``key``, ``key:3f9a…``, ``user:ann``), ``role`` is for people to
     read. ``everywhere`` are the scopes for every model and for what belongs to none, ``models`` those for
-    single models. ``expires`` is when the credential ends, ``session`` the session that it belongs to.
+    single models. ``expires`` is when the credential ends, ``session`` the session that it belongs to,
+    ``labels_per_day`` how many labels and examples it may give (``None``: as the installation says).
 
     >>> ann = Principal("user:ann", "viewer", SCOPES_OF[Role.VIEWER], {"shop": SCOPES_OF[Role.OPERATOR]})
     >>> ann.allows(Scope.PREDICT, "shop"), ann.allows(Scope.PREDICT, "bank"), ann.allows(Scope.READ, "bank")
@@ -61,6 +62,7 @@ class Principal:
     models: Mapping[str, Scopes] = field(default_factory=dict)
     expires: float | None = None
     session: str | None = None
+    labels_per_day: int | None = None
 
     def allows(self, scope: Scope, model: str | None = None) -> bool:
         """Whether they may do this with a model (``None``: with everything)."""

@@ -49,6 +49,7 @@ from everlearn.api.middleware import Context, LastResort
 from everlearn.api.openapi import describe
 from everlearn.api.parts import Door, Parts
 from everlearn.api.permissions import Permissions
+from everlearn.api.quotas import LabelQuotas
 from everlearn.api.runtime import Runtime
 from everlearn.api.throttle import Rates
 
@@ -126,7 +127,7 @@ def create_app(
 
     Raises InvalidError where a route has no permission (see :mod:`everlearn.api.permissions`).
     """
-    door = _door(installation, receipts, threshold, poll)
+    door = _door(installation, receipts, threshold, poll, rates or Rates())
     doorkeeper = _doorkeeper(authenticator, access, signer, hasher, installation.clock.now, rates)
     app = Api(title="everlearn", version=__version__, lifespan=_lifespan, redoc_url=None)
     app.state.door = door
@@ -173,7 +174,7 @@ def _doorkeeper(
     )
 
 
-def _door(parts: Parts, receipts: Receipts | None, threshold: float, poll: float) -> Door:
+def _door(parts: Parts, receipts: Receipts | None, threshold: float, poll: float, rates: Rates) -> Door:
     if receipts is None:
         from everlearn.adapters.memory import MemoryReceipts
 
@@ -186,6 +187,7 @@ def _door(parts: Parts, receipts: Receipts | None, threshold: float, poll: float
         idempotency=Idempotency(receipts, parts.clock.now),
         instruments=instruments,
         threshold=threshold,
+        quotas=LabelQuotas(rates.labels_per_day),
     )
 
 

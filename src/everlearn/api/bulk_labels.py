@@ -41,23 +41,32 @@ async def label_table(
         before = await door.idempotency.recall(request, key, upload.digest) if key else None
         if before is not None:
             return before
-        told = await run_in_threadpool(_store, door, served, upload, caller)
+        told, headers = await run_in_threadpool(_store, door, served, upload, caller)
     finally:
         upload.close()
-    response = Response(msgspec.json.encode(told), media_type="application/json")
+    response = Response(msgspec.json.encode(told), media_type="application/json", headers=headers)
     return await door.idempotency.remember(request, key, upload.digest, response) if key else response
 
 
-def _store(door: Door, served: Served, upload: Upload, caller: Principal) -> dict[str, Any]:
-    """Check all labels, then record them chunk by chunk; what became of them."""
-    now = door.parts.clock.now()
+def _store(
+    door: Door, served: Served, upload: Upload, caller: Principal
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Check all labels, then record them chunk by chunk; what became of them, and headers."""
+    now, seen = door.parts.clock.now(), 0
 
     def batches() -> Iterator[tuple[int, LabelBatch]]:
         parts = upload.parts(_KINDS)
         return ((part.start, _batch(part, served.schema, now, caller.name)) for part in parts)
 
+    def counted(found: tuple[int, LabelBatch]) -> tuple[int, LabelBatch]:
+        nonlocal seen
+        seen = found[0] + len(found[1])  # where it ends in the table: the same when it is read again
+        return found
+
     told: dict[str, Any] = {"accepted": 0, "duplicate": 0, "conflict": [], "parked": []}
-    for start, batch in checked_first(batches):
+    checked = checked_first(lambda: map(counted, batches()))
+    headers = door.quotas.take(caller, seen, now)
+    for start, batch in checked:
         try:
             receipts = door.parts.log.append(served.spec.name, batch, flush=served.spec.durability == "sync")
         except UnavailableError as error:
@@ -65,7 +74,7 @@ def _store(door: Door, served: Served, upload: Upload, caller: Principal) -> dic
         door.instruments.labelled(receipts)
         for name, found in tell(batch.ids, receipts).items():
             told[name] += found
-    return told
+    return told, headers
 
 
 def _batch(part: Part, schema: Schema, now: float, source: str) -> LabelBatch:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from everlearn.api.auth import Caller
+from everlearn.api.auth import Caller, Principal
 from everlearn.api.formats import ARROW, CSV, NDJSON, PARQUET, TABLES, UnsupportedError, content_type
 from everlearn.api.idempotency import IdempotencyKey, digest_of, key_of
 from everlearn.api.parts import Door, TheDoor
@@ -114,10 +114,10 @@ async def add_examples(
         before = await door.idempotency.recall(request, key, upload.digest) if key else None
         if before is not None:
             return before
-        count = await run_in_threadpool(store, door, spec, upload, key or uuid.uuid4().hex, caller.name)
+        count, headers = await run_in_threadpool(store, door, spec, upload, key or uuid.uuid4().hex, caller)
     finally:
         upload.close()
-    response = Response(f'{{"accepted":{count}}}', media_type="application/json")
+    response = Response(f'{{"accepted":{count}}}', media_type="application/json", headers=headers)
     return await door.idempotency.remember(request, key, upload.digest, response) if key else response
 
 
@@ -196,14 +196,19 @@ def _unsupported(what: str) -> UnsupportedError:
     return UnsupportedError(f"{what} is not read here: send {kinds}")
 
 
-def store(door: Door, spec: ModelSpec, upload: Upload, key: str, source: str | None = None) -> int:
-    """Check all examples, then append them in chunks, as a caller's; how many there are.
+def store(
+    door: Door, spec: ModelSpec, upload: Upload, key: str, caller: Principal | None = None
+) -> tuple[int, dict[str, str]]:
+    """Check all examples, then append them in chunks, as a caller's; how many there are, and headers.
 
     Each has the key ``KEY:I``, so a repeat after a lost answer adds only what is missing.
     """
     schema = Schema.from_spec(spec)
-    if not sum(len(targets) for _, targets, _ in checked(schema, upload.chunks())):
+    given = sum(len(targets) for _, targets, _ in checked(schema, upload.chunks()))
+    if not given:
         raise InvalidError("The table has no rows: send at least one", [Fault("rows", "is empty")])
+    headers = {} if caller is None else door.quotas.take(caller, given, door.parts.clock.now())
+    source = None if caller is None else caller.name
     now, count = door.parts.clock.now(), 0
     for rows, targets, start in checked(schema, upload.chunks()):
         times = upload.times[start : start + len(rows)] if upload.times else [now] * len(rows)
@@ -218,7 +223,7 @@ def store(door: Door, spec: ModelSpec, upload: Upload, key: str, source: str | N
         receipts = door.parts.log.append(spec.name, events)
         count += len(receipts)
         door.instruments.loaded(sum(receipt.status is Status.ACCEPTED for receipt in receipts))
-    return count
+    return count, headers
 
 
 def checked(

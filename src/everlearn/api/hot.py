@@ -63,7 +63,8 @@ class _Route:
     path_format: str
 
 
-_Answer = Callable[[Door, str, bytes, Principal], Awaitable[dict[str, Any]]]
+_Told = tuple[dict[str, Any], dict[str, str]]
+_Answer = Callable[[Door, str, bytes, Principal], Awaitable[_Told]]
 _predict_decoder = msgspec.json.Decoder(_Predict)
 _labels_decoder = msgspec.json.Decoder(_Labels)
 _encode = msgspec.json.Encoder().encode
@@ -93,13 +94,13 @@ def read_labels(body: bytes) -> Sequence[_Label]:
     return given
 
 
-async def _predict(door: Door, model: str, body: bytes, _: Principal) -> dict[str, Any]:
+async def _predict(door: Door, model: str, body: bytes, _: Principal) -> _Told:
     rows, ids, at = read_rows(body)
     times = [door.parts.clock.now() if at is None else at] * len(rows)
-    return await record_predictions(door, model, rows, ids, times)
+    return await record_predictions(door, model, rows, ids, times), {}
 
 
-async def _labels(door: Door, model: str, body: bytes, caller: Principal) -> dict[str, Any]:
+async def _labels(door: Door, model: str, body: bytes, caller: Principal) -> _Told:
     given = read_labels(body)
     now = door.parts.clock.now()
     ids, values = [label.id for label in given], [label.value for label in given]
@@ -143,7 +144,7 @@ class HotPath:
             if body is None:
                 return  # the caller is gone
             try:
-                told = await answer(self._door, scope["path"].split("/")[3], body, state["principal"])
+                told, more = await answer(self._door, scope["path"].split("/")[3], body, state["principal"])
             except (Unusual, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 del scope["route"]
                 await self.app(scope, _again(body, receive), send)
@@ -154,7 +155,7 @@ class HotPath:
             await (await on_http(Request(scope), error))(scope, receive, send)
         else:
             state["quiet"] = True
-            await _send(send, _encode(told))
+            await _send(send, _encode(told), more)
 
 
 def _is_usual(scope: Scope) -> bool:
@@ -197,7 +198,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-async def _send(send: Send, body: bytes) -> None:
+async def _send(send: Send, body: bytes, more: dict[str, str]) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in more.items()]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -29,11 +29,13 @@ _KEY: dict[str, Any] = {
     "expires_at": "2025-05-01T12:00:00.000000Z",
     "used_at": None,
     "revoked_at": None,
+    "labels_per_day": 10_000,
 }
 
 
 class KeyAnswer(BaseModel):
-    """A key, without its secret. ``models`` is null for all; ``used_at`` is behind by up to a minute."""
+    """A key, without its secret. ``models`` is null for all; ``used_at`` is behind by up to a minute;
+    ``labels_per_day`` is null where the installation's own number holds."""
 
     model_config = ConfigDict(json_schema_extra={"example": _KEY})
     id: str
@@ -46,6 +48,7 @@ class KeyAnswer(BaseModel):
     expires_at: IsoTime | None
     used_at: IsoTime | None
     revoked_at: IsoTime | None
+    labels_per_day: int | None
 
 
 class NewKeyAnswer(KeyAnswer):
@@ -73,6 +76,7 @@ class KeyBody(BaseModel):
     scopes: list[Scope] = Field(max_length=10)
     models: list[str] | None = Field(default=None, max_length=1000)
     expires_at: Time | None = None
+    labels_per_day: int | None = Field(default=None, description="Labels and examples that it may give a day")
 
 
 def shape(record: KeyRecord, now: float) -> dict[str, Any]:
@@ -88,6 +92,7 @@ def shape(record: KeyRecord, now: float) -> dict[str, Any]:
         "expires_at": iso_or_none(record.expires_at),
         "used_at": iso_or_none(record.used_at),
         "revoked_at": iso_or_none(record.revoked_at),
+        "labels_per_day": record.labels_per_day,
     }
 
 
@@ -102,7 +107,15 @@ def list_keys(keeper: TheDoorkeeper, page: PageWanted) -> dict[str, Any]:
 def create_key(keeper: TheDoorkeeper, caller: Caller, body: KeyBody) -> dict[str, Any]:
     """Make a key. It is shown in the answer, once."""
     now = keeper.now()
-    key, record = make_key(body.name, body.scopes, body.models, body.expires_at, by=caller.name, now=now)
+    key, record = make_key(
+        body.name,
+        body.scopes,
+        body.models,
+        body.expires_at,
+        by=caller.name,
+        now=now,
+        labels_per_day=body.labels_per_day,
+    )
     keeper.store.keys.add(record)
     return {**shape(record, now), "key": key}
 

@@ -66,7 +66,7 @@ async def add_labels(
 ) -> Response:
     """Tell the truth for predictions. A label of the wrong type refuses the whole request."""
     now = door.parts.clock.now()
-    told = await record_labels(
+    told, headers = await record_labels(
         door,
         model,
         [label.id for label in body.labels],
@@ -75,7 +75,7 @@ async def add_labels(
         [now if label.at is None else label.at for label in body.labels],
         caller,
     )
-    return Response(msgspec.json.encode(told), media_type="application/json")
+    return Response(msgspec.json.encode(told), media_type="application/json", headers=headers)
 
 
 async def record_labels(
@@ -86,23 +86,22 @@ async def record_labels(
     corrections: Sequence[bool],
     times: Sequence[float],
     caller: Principal,
-) -> dict[str, Any]:
-    """Store labels as the caller's, and return what they are told. With ``durability: async`` they are
-    waited for, too.
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Store labels as the caller's, and return what they are told, with headers. With ``durability: async``
+    they are waited for, too.
 
-    Raises SchemaError for values of the wrong type, NotFoundError, and UnavailableError.
+    Raises SchemaError for values of the wrong type, NotFoundError, QuotaError, and UnavailableError.
     """
     served = await door.runtime.served(model)
-    source = caller.name
+    source, values = caller.name, check(served.schema, values)
+    headers = door.quotas.take(caller, len(ids), door.parts.clock.now())
     events = [
         NewEvent(EventKind.LABEL, at, key, {"value": value, "correction": correction, "source": source})
-        for key, value, correction, at in zip(
-            ids, check(served.schema, values), corrections, times, strict=True
-        )
+        for key, value, correction, at in zip(ids, values, corrections, times, strict=True)
     ]
     receipts = await door.writer.append(model, events, flush=served.spec.durability == "sync")
     door.instruments.labelled(receipts)
-    return tell(ids, receipts)
+    return tell(ids, receipts), headers
 
 
 def check(schema: Schema, values: Sequence[Scalar]) -> list[Scalar]:

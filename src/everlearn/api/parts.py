@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from everlearn.adapters.group_commit import GroupCommit
     from everlearn.api.idempotency import Idempotency
     from everlearn.api.instruments import Instruments
+    from everlearn.api.quotas import LabelQuotas
     from everlearn.api.runtime import Runtime
 
 
@@ -65,6 +66,7 @@ class Door:
     idempotency: Idempotency
     instruments: Instruments
     threshold: float
+    quotas: LabelQuotas
 
 
 async def _door(request: Request) -> Door:  # async: a plain function would be run in a thread

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from everlearn.api.wording import fault_of
-from everlearn.errors import EverlearnError, Fault, InvalidError
+from everlearn.errors import EverlearnError, Fault, InvalidError, QuotaError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -131,7 +131,8 @@ async def on_everlearn(request: Request, error: Exception) -> Response:
         from loguru import logger
 
         logger.error("{}: {}", type(error).__name__, error.detail)
-    return problem_of(request_id_of(request), error)
+    headers = error.headers if isinstance(error, QuotaError) else None
+    return problem_of(request_id_of(request), error, headers)
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:

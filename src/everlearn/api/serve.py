@@ -63,7 +63,7 @@ def server(installation: Installation) -> uvicorn.Server:
         receipts=installation.store.receipts,
         access=installation.access,
         signer=installation.signer,
-        rates=Rates(per_key=settings.rate_limit),
+        rates=Rates(per_key=settings.rate_limit, labels_per_day=settings.labels_per_day),
         threshold=settings.threshold,
         max_body=settings.max_body_mb * 2**20,
         warm=True,

@@ -157,7 +157,7 @@ def generate(
             yield rows[start : start + examples.CHUNK], targets[start : start + examples.CHUNK]
 
     key = key_of(request) or uuid.uuid4().hex
-    count = examples.store(door, spec, examples.Upload(chunks, ""), f"generate:{key}")
+    count = examples.store(door, spec, examples.Upload(chunks, ""), f"generate:{key}")[0]
     return {"accepted": count, "rows": wanted.rows, "drift_at": drift_at, "seed": seed}
 
 

@@ -20,12 +20,14 @@ class Rates:
     """What is let in, in the memory of each process.
 
     ``per_key`` requests a second of each caller with a credential (0: any number), with bursts of two
-    seconds' worth; ``wrong`` wrong credentials a second of each address, with ``burst`` at once.
+    seconds' worth; ``wrong`` wrong credentials a second of each address, with ``burst`` at once;
+    ``labels_per_day`` of each caller whose credential names no number (``None``: any number).
     """
 
     per_key: float = 0.0
     wrong: float = WRONG_PER_SECOND
     burst: int = WRONG_AT_ONCE
+    labels_per_day: int | None = None
 
 
 class Throttle:

@@ -32,6 +32,15 @@ def create(
     days: Annotated[
         float | None, typer.Option("--days", min=0, help="Days until it expires [never].", show_default=False)
     ] = None,
+    labels_per_day: Annotated[
+        int | None,
+        typer.Option(
+            "--labels-per-day",
+            min=1,
+            help="Labels and examples that it may give a day [EVERLEARN_LABELS_PER_DAY].",
+            show_default=False,
+        ),
+    ] = None,
     url: Url = None,
     key: Key = None,
     data: Data = None,
@@ -45,6 +54,8 @@ def create(
     body: dict[str, object] = {"name": name, "scopes": scope or [], "models": model or None}
     if days is not None:
         body["expires_at"] = time.time() + days * DAY
+    if labels_per_day is not None:
+        body["labels_per_day"] = labels_per_day
     with connect(url, key, data) as client:
         made = client.run(write("POST", "/v1/keys", body, read_record))
     if as_json:
@@ -75,10 +86,11 @@ def list_keys(url: Url = None, key: Key = None, data: Data = None, as_json: Json
             "all" if item["models"] is None else ", ".join(item["models"]),
             moment(item["expires_at"]),
             moment(item["used_at"]),
+            "-" if item["labels_per_day"] is None else item["labels_per_day"],
         )
         for item in items
     ]
-    columns = ("id", "name", "state", "scopes", "models", "expires", "last used")
+    columns = ("id", "name", "state", "scopes", "models", "expires", "last used", "labels a day")
     table(
         columns, rows, empty="no keys but the installation's own: make one with 'everlearn keys create NAME'"
     )

@@ -85,6 +85,7 @@ _BY_TYPE: Mapping[str, type[EverlearnError]] = {
     "/errors/spec": errors.SpecError,
     "/errors/fenced": errors.FencedError,
     "/errors/integrity": errors.IntegrityError,
+    "/errors/quota": errors.QuotaError,
 }
 _BY_STATUS: Mapping[int, type[EverlearnError]] = {
     400: errors.InvalidError,
@@ -112,7 +113,9 @@ def error_of(response: httpx.Response) -> EverlearnError:
     detail = problem.get("detail") or problem.get("title") or f"HTTP {response.status_code}"
     faults = [Fault(str(f.get("field", "")), str(f.get("message", ""))) for f in problem.get("errors") or ()]
     error = known.__new__(known)
-    EverlearnError.__init__(error, str(detail), faults)  # MissingExtraError takes other arguments
+    EverlearnError.__init__(error, str(detail), faults)  # some take other arguments
+    if isinstance(error, errors.QuotaError):
+        error.headers = dict(response.headers)
     request_id = problem.get("request_id") or response.headers.get("X-Request-ID")
     setattr(error, "request_id", request_id)  # noqa: B010 - told by the server, unknown to the base class
     error.add_note(f"{response.request.method} {response.request.url.path}: HTTP {response.status_code}")

@@ -205,6 +205,7 @@ api_keys = Table(
     Column("expires_at", Double),
     Column("used_at", Double),
     Column("revoked_at", Double),
+    Column("labels_per_day", Integer),
 )
 
 users = Table(
