@@ -139,7 +139,7 @@ def found(runs: list[dict[str, int]], since: int = 0) -> dict[str, float | None]
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
-    runs = 6 if options.quick else options.runs
+    runs = 3 if options.quick else options.runs
     scenario = count()
 
     def plays(

@@ -12,7 +12,7 @@ from everlearn.loop.drive import advance_model
 from everlearn.loop.engine import Engine
 from everlearn.loop.state import LoopState, dump
 from everlearn.loop.verify import verify
-from everlearn.types import EventKind, Label, NewEvent, Prediction
+from everlearn.types import Command, DecisionKind, EventKind, Label, NewEvent, Prediction
 
 HORIZONS = ({"rows": 0}, {"rows": 7}, "4s", "auto")
 
@@ -28,6 +28,15 @@ ACTION = st.one_of(
     st.tuples(st.just("settle"), st.none()),
     st.tuples(st.just("command"), st.sampled_from(["retrain", "rollback", "promote", "freeze", "unfreeze"])),
     st.tuples(st.just("horizon"), st.sampled_from(HORIZONS)),
+)
+SOURCES = (None, "key:a", "key:b", "key:c")
+STEER = st.tuples(st.sampled_from(["quarantine", "release", "unlearn"]), st.sampled_from(SOURCES[1:]))
+GIVEN = st.tuples(st.lists(st.integers(0, 400), min_size=5, max_size=30), st.sampled_from(SOURCES))
+SOURCED = st.one_of(
+    ACTION,
+    st.tuples(st.just("steer"), STEER),
+    st.tuples(st.just("give"), GIVEN),
+    st.tuples(st.just("give"), GIVEN),
 )
 
 
@@ -61,6 +70,19 @@ class Chaos:
             value = self._truth(number)
             self._log(EventKind.LABEL, name, value=value, correction=number % 3 == 0)
 
+    def _give(self, given: tuple[list[int], str | None]) -> None:
+        """Labels of a source, of the newest predictions; it contradicts what others said of them."""
+        numbers, source = given
+        asked = len(self.world.asked)
+        for number in numbers if asked else ():
+            name = self.world.asked[asked - 1 - number % min(asked, 20)][0]
+            value = self._truth(number)
+            self._log(EventKind.LABEL, name, value=value, correction=number % 2 == 0, source=source)
+
+    def _steer(self, what: tuple[str, str]) -> None:
+        name, source = what
+        self._log(EventKind.COMMAND, None, name=name, arguments={"source": source})
+
     def _park(self, ahead: int) -> None:
         number = len(self.world.asked) + ahead
         self._log(EventKind.LABEL, f"p{number}", value=self._truth(number), correction=False)
@@ -93,6 +115,41 @@ class Chaos:
 def test_a_loop_that_is_restarted_at_every_step_is_one_that_never_was(
     make_world: Any, task: str, update: str, horizon: Any, actions: list[tuple[str, Any]]
 ) -> None:
+    world = _played(make_world, task, update, horizon, actions)
+    whole = _one_record(world)
+    _no_score_knows_the_future(world.events(), whole.state)
+
+
+@pytest.mark.parametrize("update", ["triggered", "stream"])
+@given(horizon=st.sampled_from(HORIZONS), actions=st.lists(SOURCED, min_size=30, max_size=90))
+@settings(max_examples=15, deadline=None)
+def test_so_it_is_while_sources_are_put_aside_let_in_and_unlearned(
+    make_world: Any, update: str, horizon: Any, actions: list[tuple[str, Any]]
+) -> None:
+    world = _played(make_world, "classification", update, horizon, actions)
+    state = _one_record(world).state
+    for name in state.feedback.unlearned:
+        slot = state.feedback.sources[name].slot
+        unlearned = max(e.seq for e in world.events() if _unlearns(e, name))
+        later = [one for one in state.known if one.number and _asked(world, one.number) >= unlearned]
+        assert all(slot not in one.sources for one in later)
+        assert all(row.source != name for row in state.window if _labelled_after(world, row, unlearned))
+
+
+def _unlearns(event: Any, name: str) -> bool:
+    return isinstance(event, Command) and event.name == "unlearn" and event.arguments["source"] == name
+
+
+def _asked(world: Any, version: int) -> int:
+    """The position at which a version was asked for."""
+    return max(d.seq for d in world.decisions() if d.version == version and d.kind is DecisionKind.UPDATE)
+
+
+def _labelled_after(world: Any, row: Any, seq: int) -> bool:
+    return any(isinstance(e, Prediction) and e.row == row.row and e.seq > seq for e in world.events())
+
+
+def _played(make_world: Any, task: str, update: str, horizon: Any, actions: list[tuple[str, Any]]) -> Any:
     policy = {"first_rows": 10, "min_labels": 10, "window": 30, "cooldown": 5, "check_every": 3}
     world = make_world(
         task=task,
@@ -107,7 +164,11 @@ def test_a_loop_that_is_restarted_at_every_step_is_one_that_never_was(
     for action, argument in actions:
         chaos.do(action, argument)
     world.settle()
+    return world
 
+
+def _one_record(world: Any) -> Engine:
+    """The engine that has folded the world's log in one go: it says and holds what the world's own does."""
     whole = Engine(LoopState())
     for event in world.events():
         whole.step(event)
@@ -120,7 +181,7 @@ def test_a_loop_that_is_restarted_at_every_step_is_one_that_never_was(
         world.name, log=store.log, ledger=store.ledger, versions=store.versions, artifacts=store.artifacts
     )
     assert proof.differences == ()
-    _no_score_knows_the_future(world.events(), whole.state)
+    return whole
 
 
 def _no_score_knows_the_future(events: list[Any], state: LoopState) -> None:
