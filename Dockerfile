@@ -61,7 +61,7 @@ ENTRYPOINT ["/opt/everlearn/entrypoint.sh"]
 FROM base AS worker
 COPY --from=build-worker /opt/everlearn /opt/everlearn
 # A worker has no port. That it runs is seen by its container; this says whether its database is in order.
-HEALTHCHECK --interval=30s --timeout=15s --start-period=60s \
+HEALTHCHECK --interval=60s --timeout=15s --start-period=60s \
     CMD ["/opt/everlearn/entrypoint.sh", "python", "/opt/everlearn/schema.py", "check"]
 CMD ["everlearn", "worker"]
 
