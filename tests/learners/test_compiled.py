@@ -1,8 +1,12 @@
-"""One row answered by plain floats says what scikit-learn says, for whatever rows there are."""
+"""A linear model as its numbers says what scikit-learn says, for whatever rows there are."""
 
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everlearn.adapters.artifacts import FolderArtifacts
+from everlearn.errors import IntegrityError
+from everlearn.learners.compiled import read_out
 from everlearn.learners.window import Window
 from everlearn.predictor import Predictor
 from everlearn.spec import parse_spec
@@ -57,12 +64,32 @@ def predictor(request: pytest.FixtureRequest) -> Predictor:
     return taught(*KINDS[request.param])
 
 
+def scikit_learn(predictor: Predictor) -> Predictor:
+    """The same predictor with the estimator itself, fitted on the same rows."""
+    copy = predictor.copy()
+    learner: Any = copy.learner
+    learner.predict(np.zeros((1, learner._width)))
+    X, y = learner._recent.window(learner._fit.at, learner.size)
+    targets = y if learner.task == "regression" else y.astype(np.int64)
+    pipeline = learner._recipe.fit(X, targets, learner.categorical)
+    learner._fit = replace(learner._fit, estimator=pipeline)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def estimator(predictor: Predictor) -> Predictor:
+    return scikit_learn(predictor)
+
+
 @settings(max_examples=150, deadline=None)
 @given(row)
-def test_it_says_what_scikit_learn_says(predictor: Predictor, row: dict[str, Any]) -> None:
+def test_it_says_what_scikit_learn_says(
+    predictor: Predictor, estimator: Predictor, row: dict[str, Any]
+) -> None:
     single = predictor.single()
     assert single is not None
-    one, (other,) = single(row), predictor.predict([row])
+    assert estimator.single() is None
+    one, (other,) = single(row), estimator.predict([row])
     if predictor.spec.task == "regression":
         assert one.value == pytest.approx(other.value, rel=1e-9, abs=1e-9)
         return
@@ -71,6 +98,63 @@ def test_it_says_what_scikit_learn_says(predictor: Predictor, row: dict[str, Any
     ranked = sorted((other.probabilities or {}).values())
     if ranked[-1] - ranked[-2] > 1e-9:
         assert one.value == other.value
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(row, min_size=1, max_size=8))
+def test_an_answer_does_not_depend_on_what_is_asked_with_it(
+    predictor: Predictor, rows: list[dict[str, Any]]
+) -> None:
+    assert predictor.predict(rows) == [predictor.predict([row])[0] for row in rows]
+
+
+LOADED = """
+import sys
+from pathlib import Path
+from everlearn.adapters.artifacts import FolderArtifacts
+from everlearn.predictor import Predictor
+
+predictor = Predictor.from_bundle(FolderArtifacts(Path(sys.argv[1])).get(sys.argv[2]))
+predictor.self_test()
+assert predictor.single() is not None
+print([name for name in ("sklearn", "skops", "pandas", "scipy", "numba") if name in sys.modules])
+"""
+
+
+def test_it_is_stored_and_loaded_without_scikit_learn(predictor: Predictor, tmp_path: Path) -> None:
+    rows = [{"a": 0.5, "b": -3.0, "c": "red", "d": True}, {"a": None, "c": "new"}]
+    bundle = predictor.bundle(rows)
+    assert not bundle.files
+    same = Predictor.from_bundle(bundle)
+    assert same.predict(rows) == predictor.predict(rows)
+    digest = FolderArtifacts(tmp_path).put(bundle)
+    assert FolderArtifacts(tmp_path).put(same.bundle(rows)) == digest
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(tmp_path), digest], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state["numbers"].update(column=np.array([0, 9])),
+        lambda state: state.update(start=np.empty(0)),
+        lambda state: state.update(start=np.zeros(3)),
+        lambda state: state.update(classes=None),
+        lambda state: state.update(classes=np.array([0, 7])),
+        lambda state: state["numbers"].pop("scale"),
+        lambda state: state.pop("codes"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_not_loaded(damage: Any) -> None:
+    learner = Window(size=100, estimator="logistic", adapt=False)
+    learner.learn(np.random.default_rng(0).normal(size=(100, 2)), ["a", "b"] * 50)
+    state = learner.state()
+    damage(state["linear"])
+    with pytest.raises(IntegrityError):
+        Window(size=100, estimator="logistic", adapt=False).restore(state)
 
 
 def test_numbers_alone_take_the_short_way() -> None:
@@ -99,9 +183,11 @@ def test_a_function_that_disagrees_is_not_used() -> None:
     learner = Window(size=100, estimator="logistic", adapt=False)
     learner.learn(np.random.default_rng(0).normal(size=(100, 2)), ["a", "b"] * 50)
     assert learner.single() is not None
-    estimator = learner._fit.estimator
-    estimator.steps[-1][1].predict_proba = lambda rows: np.full((len(rows), 2), 0.5)
-    assert learner.single() is None
+    X, y = learner._recent.window(100, 100)  # type: ignore[union-attr]
+    pipeline: Any = learner._recipe.fit(X, y.astype(np.int64), ())
+    assert read_out(pipeline, 2) is not None
+    pipeline.steps[-1][1].predict_proba = lambda rows: np.full((len(rows), 2), 0.5)
+    assert read_out(pipeline, 2) is None
 
 
 def test_timestamps_and_calibrated_answers_are_left_to_the_table() -> None:

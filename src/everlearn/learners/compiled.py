@@ -1,20 +1,23 @@
-"""Linear models of scikit-learn as a function of one row of plain floats: what a request waits for.
+"""Linear models of scikit-learn as their numbers: answered, stored and loaded without scikit-learn.
 
-A call of scikit-learn for one row spends a tenth of a millisecond and more on checks and on small arrays.
-The models here are read out once (the means and scales of their numbers, what each category adds) and then
-answer in a few microseconds. Every function is held against the estimator it was read from on probing rows
-before it is used; where the two are apart by more than rounding, there is no function.
+A call of scikit-learn for one row spends a tenth of a millisecond and more on checks and on small arrays, and
+a process that holds it a hundred megabytes. The models here are read out once they are fitted (the means and
+scales of their numbers, what each category adds). A row is then answered in a few microseconds, and a table
+with the same sums in the same order, so that no answer depends on what else was asked with it. What was read
+is held against the estimator on probing rows; where the two are apart by more than rounding, it is not used.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from everlearn.learners.contract import State
 from everlearn.types import FloatArray
 
 Single: TypeAlias = Callable[[Sequence[float]], "list[float]"]
@@ -45,23 +48,130 @@ class _Code:
     unknown: tuple[float, ...]
     missing: tuple[float, ...]
 
+    def added(self, value: float) -> tuple[float, ...]:
+        """What a cell adds to each score."""
+        return self.missing if value != value else self.known.get(value, self.unknown)
 
-def compiled(estimator: Any, width: int, answer: Callable[[FloatArray], FloatArray]) -> Single | None:
-    """A function that answers one row as ``answer`` does a table, or ``None`` where that is not known.
+    def every(self) -> list[tuple[float, ...]]:
+        """All that it may add."""
+        return [*self.known.values(), self.unknown, self.missing]
 
-    ``estimator`` is a fitted pipeline of :class:`everlearn.learners.estimators.Recipe` around a linear model,
-    and ``answer`` gives its probabilities (n, k) or estimates (n,) for rows (n, ``width``).
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> _Code:
+        """The column of a state."""
+        values, weights = _floats(state["values"]), [_floats(one) for one in state["weights"]]
+        known = dict(zip(values, weights, strict=True))
+        return cls(int(state["column"]), known, _floats(state["unknown"]), _floats(state["missing"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear model as its numbers. ``classes_`` (k,) are those of a classification, none of a regression.
+
+    ``start`` are its scores before any column: one for each class, or one for two of them or an estimate.
+    """
+
+    start: tuple[float, ...]
+    numbers: tuple[_Number, ...]
+    codes: tuple[_Code, ...]
+    classes_: NDArray[np.int64] | None
+
+    def single(self) -> Single:
+        """Its answer to one row."""
+        link = _identity if self.classes_ is None else _logistic
+        return _function(list(self.numbers), list(self.codes), list(self.start), link)
+
+    def predict(self, X: FloatArray) -> FloatArray:
+        """Estimates (n,) of a regression for rows (n, d)."""
+        estimates: FloatArray = self._scores(X)[:, 0]
+        return estimates
+
+    def predict_proba(self, X: FloatArray) -> FloatArray:
+        """Probabilities (n, k) of a classification for rows (n, d)."""
+        scores = self._scores(X)
+        if scores.shape[1] > 1:
+            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        power = np.exp(-np.abs(scores))
+        near, far = 1.0 / (1.0 + power), power / (1.0 + power)
+        return np.hstack([np.where(scores < 0, near, far), np.where(scores < 0, far, near)])
+
+    def _scores(self, X: FloatArray) -> FloatArray:
+        scores = np.tile(np.array(self.start), (len(X), 1))
+        for number in self.numbers:
+            cells = X[:, number.column]
+            known = np.clip(np.where(np.isfinite(cells), cells, number.missing), -_LARGEST, _LARGEST)
+            scores += ((known - number.mean) / number.scale)[:, None] * np.array(number.weights)
+        for code in self.codes:
+            values, places = np.unique(X[:, code.column], return_inverse=True)
+            scores += np.array([code.added(value) for value in values.tolist()])[places.ravel()]
+        return scores
+
+    def state(self) -> State:
+        """Its numbers, as a learner stores them."""
+        fields = ("column", "missing", "mean", "scale", "weights")
+        return {
+            "start": np.array(self.start),
+            "numbers": {name: np.array([getattr(n, name) for n in self.numbers]) for name in fields},
+            "codes": [
+                {
+                    "column": code.column,
+                    "values": np.array(list(code.known), dtype=np.float64),
+                    "weights": np.array(list(code.known.values()), dtype=np.float64),
+                    "unknown": np.array(code.unknown),
+                    "missing": np.array(code.missing),
+                }
+                for code in self.codes
+            ],
+            "classes": None if self.classes_ is None else self.classes_.copy(),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], width: int) -> Linear:
+        """The model of a state for rows of ``width`` cells; raises ValueError, KeyError or TypeError."""
+        start = _floats(state["start"])
+        if not start:
+            raise ValueError("a linear model needs a score")
+        given = state["numbers"]
+        columns = [int(column) for column in np.asarray(given["column"]).tolist()]
+        facts = [_floats(given[name]) for name in ("missing", "mean", "scale")]
+        weights = [_floats(one) for one in given["weights"]]
+        numbers = tuple(_Number(*one) for one in zip(columns, *facts, weights, strict=True))
+        codes = tuple(_Code.of(one) for one in state["codes"])
+        if any(not 0 <= column < width for column in [*columns, *(code.column for code in codes)]):
+            raise ValueError(f"a linear model names a column beyond the {width} of its rows")
+        if any(len(one) != len(start) for one in (*weights, *(w for code in codes for w in code.every()))):
+            raise ValueError("a linear model has other weights than scores")
+        classes = state["classes"]
+        known = None if classes is None else np.array(classes, dtype=np.int64)
+        if known is not None and len(known) != max(2, len(start)):
+            raise ValueError(f"a linear model has {len(start)} scores for {len(known)} classes")
+        return cls(start, numbers, codes, known)
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(np.asarray(values, dtype=np.float64).tolist())
+
+
+def read_out(estimator: Any, width: int) -> Linear | None:
+    """A fitted estimator as a linear model, or ``None`` where it is not known to be one.
+
+    ``estimator`` is a pipeline of :class:`everlearn.learners.estimators.Recipe` for rows (n, ``width``).
     """
     try:
         columns, model = (step for _, step in estimator.steps)
-        link = _LINKS[type(model).__name__]
+        if type(model).__name__ not in LINEAR:
+            return None
         weights = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
-        start = np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64)).tolist()
+        start = _floats(np.atleast_1d(model.intercept_))
         numbers, codes = _parts(columns, weights)
+        classes = getattr(model, "classes_", None)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    single = _function(numbers, codes, start, link)
-    return single if _agrees(single, answer, numbers, codes, width) else None
+    known = None if classes is None else np.array(classes, dtype=np.int64)
+    linear = Linear(start, tuple(numbers), tuple(codes), known)
+    answer = estimator.predict if known is None else estimator.predict_proba
+    return linear if _agrees(linear, answer, width) else None
 
 
 def _parts(columns: Any, weights: FloatArray) -> tuple[list[_Number], list[_Code]]:
@@ -117,8 +227,7 @@ def _function(numbers: list[_Number], codes: list[_Code], start: list[float], li
             for k in places:
                 scores[k] += scaled * number.weights[k]
         for code in codes:
-            value = cells[code.column]
-            added = code.missing if value != value else code.known.get(value, code.unknown)
+            added = code.added(cells[code.column])
             for k in places:
                 scores[k] += added[k]
         return link(scores)  # type: ignore[no-any-return]
@@ -166,32 +275,25 @@ def _identity(scores: list[float]) -> list[float]:
     return scores
 
 
-_LINKS: dict[str, Callable[[list[float]], list[float]]] = {
-    "LogisticRegression": _logistic,
-    "LinearRegression": _identity,
-    "Ridge": _identity,
-    "Lasso": _identity,
-    "ElasticNet": _identity,
-}
+LINEAR = frozenset({"LogisticRegression", "LinearRegression", "Ridge", "Lasso", "ElasticNet"})
+"""The estimators that are read out."""
 
 
-def _agrees(
-    single: Single,
-    answer: Callable[[FloatArray], FloatArray],
-    numbers: list[_Number],
-    codes: list[_Code],
-    width: int,
-) -> bool:
-    """Whether the function answers as the estimator on rows that probe it."""
+def _agrees(linear: Linear, answer: Callable[[FloatArray], FloatArray], width: int) -> bool:
+    """Whether it answers as the estimator on rows that probe it, one by one and as a table."""
     draw = np.random.default_rng(0)
     rows = np.zeros((_PROBES, width))
-    for number in numbers:
+    for number in linear.numbers:
         rows[:, number.column] = number.mean + number.scale * draw.normal(scale=3.0, size=_PROBES)
-    for code in codes:
+    for code in linear.codes:
         rows[:, code.column] = draw.choice([*code.known, -1.0, math.nan], size=_PROBES)
     rows[draw.random(rows.shape) < 0.1] = np.nan
-    wanted = answer(rows).reshape(_PROBES, -1)
-    given = np.array([single(row) for row in rows.tolist()]).reshape(_PROBES, -1)
-    if given.shape != wanted.shape or not np.isfinite(given).all():
-        return False
-    return bool((np.abs(given - wanted) <= _TOLERANCE * np.maximum(1.0, np.abs(wanted))).all())
+    wanted = np.asarray(answer(rows)).reshape(_PROBES, -1)
+    single, table = linear.single(), linear.predict if linear.classes_ is None else linear.predict_proba
+    for given in (np.array([single(row) for row in rows.tolist()]), table(rows)):
+        found = given.reshape(_PROBES, -1)
+        if found.shape != wanted.shape or not np.isfinite(found).all():
+            return False
+        if not (np.abs(found - wanted) <= _TOLERANCE * np.maximum(1.0, np.abs(wanted))).all():
+            return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -41,6 +42,7 @@ _TABLE: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "logistic": ("sklearn.linear_model:LogisticRegression", "", {"max_iter": 300}),
     "ridge": ("", "sklearn.linear_model:Ridge", {}),
 }
+_LINEAR = frozenset({"logistic", "ridge"})
 _PATH = re.compile(r"sklearn(\.[a-z][a-z_0-9]*)+:[A-Z][A-Za-z0-9]*")
 
 
@@ -53,8 +55,13 @@ class Recipe:
 
     def __init__(self, estimator: str, parameters: Mapping[str, Any], *, task: Task, seed: int) -> None:
         path, defaults = _find(estimator, task)
-        self._class = _import(path, task)
+        self._path, self._task = path, task
         self._parameters = {**defaults, **parameters}
+        self._plain = estimator in _LINEAR and not parameters
+        if self._plain:  # nothing to check: scikit-learn is not loaded before it is fitted
+            self._bounded = False
+            self._parameters["random_state"] = seed
+            return
         self._bounded = estimator == "gradient_boosting" and "max_iter" not in parameters
         self._bounded = self._bounded and task == "classification"
         valid = list(self._class._get_param_names())
@@ -67,6 +74,10 @@ class Recipe:
             self._parameters.setdefault("random_state", seed)
         self.make()
 
+    @cached_property
+    def _class(self) -> Any:
+        return _import(self._path, self._task)
+
     def make(self) -> Any:
         """The bare estimator, unfitted."""
         try:
@@ -77,6 +88,8 @@ class Recipe:
     @property
     def takes_weights(self) -> bool:
         """Whether rows can weigh more or less in a fit."""
+        if self._plain:
+            return True
         from sklearn.utils.validation import has_fit_parameter
 
         return bool(has_fit_parameter(self._class, "sample_weight"))
@@ -87,6 +100,8 @@ class Recipe:
 
         scikit-learn's boosting is not one of them: it goes on with the bins of the rows that it began with.
         """
+        if self._plain:
+            return False
         return {"warm_start", "n_estimators", "bootstrap"} <= set(self._class._get_param_names())
 
     def fit(

@@ -10,7 +10,7 @@ import numpy as np
 
 from everlearn.errors import IntegrityError
 from everlearn.learners import lightgbm_models, skops_files
-from everlearn.learners.compiled import Single, compiled
+from everlearn.learners.compiled import Linear, Single, read_out
 from everlearn.learners.contract import Labels, State
 from everlearn.learners.estimators import recipe
 from everlearn.learners.fitting import one_thread
@@ -195,7 +195,7 @@ class Window:
             if self.task == "regression" or np.array_equal(self._fit.estimator.classes_, np.unique(y)):
                 return self._fit_rows(X, y, at, self._fit.estimator)
         rows = rows_to_learn(len(y), lambda *slices: self._losses(X, y, *slices)) if self.adapt else len(y)
-        return self._fit_rows(X[len(y) - rows :], y[len(y) - rows :], at)
+        return _read_out(self._fit_rows(X[len(y) - rows :], y[len(y) - rows :], at), X.shape[1])
 
     def _losses(self, X: FloatArray, y: FloatArray, learned: slice, asked: slice) -> FloatArray:
         """The 0/1 loss, or the absolute error, on some rows of what others teach."""
@@ -234,20 +234,22 @@ class Window:
     def single(self) -> Single | None:
         """A function of one row that answers as ``predict`` does, for linear models that know all classes."""
         fit, width = self._fitted(), self._width
-        if fit is None or fit.estimator is None or not width:
+        if fit is None or not width:
             return None
-        if self.task == "classification" and not np.array_equal(
-            fit.estimator.classes_, np.arange(len(self._classes))
-        ):
+        if not isinstance(fit.estimator, Linear):
             return None
-        return compiled(fit.estimator, width, self.predict)
+        known = fit.estimator.classes_
+        if known is not None and not np.array_equal(known, np.arange(len(self._classes))):
+            return None
+        return fit.estimator.single()
 
     def state(self) -> State:
         """The fit that is due, and the window unless it is not to be kept."""
         fit, recent = self._fitted(), self._recent
         if fit is None or recent is None:
             return {"width": None}
-        if fit.estimator is not None and fit.file is None:
+        linear = fit.estimator if isinstance(fit.estimator, Linear) and fit.file is None else None
+        if fit.estimator is not None and fit.file is None and linear is None:
             booster = isinstance(fit.estimator, Booster)
             file = fit.estimator.dump() if booster else skops_files.dump(fit.estimator)
             fit = self._fit = replace(fit, file=file)
@@ -264,7 +266,9 @@ class Window:
         }
         if self.warm:
             state["rows"] = fit.rows
-        if fit.file is not None:
+        if linear is not None:
+            state["linear"] = linear.state()
+        elif fit.file is not None:
             state[self._file] = fit.file
         return state
 
@@ -288,12 +292,19 @@ class Window:
         prior = np.array(state["prior"], dtype=np.float64)
         if prior.ndim != 1 or len(prior) > max(len(classes), 1):
             raise ValueError(f"prior has shape {prior.shape} for {len(classes)} classes")
-        file = state.get(self._file)
+        file, linear = state.get(self._file), state.get("linear")
         varied = self.task == "regression" or (prior > 0).sum() > 1
-        if (file is not None) != bool(varied and width and min(at, self.size) >= _FEWEST):
+        fitted = bool(varied and width and min(at, self.size) >= _FEWEST)
+        if (file is not None) + (linear is not None) != fitted:
             raise ValueError(f"{self._file} is missing, or has no place")
         estimator = None if file is None else self._load(file, prior, width)
-        fit = _Fit(at, prior, estimator, file, int(state["rows"]) if self.warm else 0)
+        if linear is not None:
+            estimator = Linear.from_state(linear, width)
+            if (estimator.classes_ is None) != (self.task == "regression"):
+                raise ValueError("the linear model is of another task")
+            if estimator.classes_ is not None and not set(estimator.classes_) <= set(range(len(classes))):
+                raise ValueError("the linear model knows other classes")
+        fit = _read_out(_Fit(at, prior, estimator, file, int(state["rows"]) if self.warm else 0), width)
         window = state["window"]
         recent = Recent(width, self._limit)
         recent.append(np.array(window["X"], dtype=np.float64), np.array(window["y"], dtype=np.float64))
@@ -310,6 +321,12 @@ class Window:
         if not hasattr(estimator, "predict"):
             raise ValueError(f"the estimator is a {type(estimator).__name__}")
         return estimator
+
+
+def _read_out(fit: _Fit, width: int) -> _Fit:
+    """A fit whose estimator is a linear model as the numbers of that."""
+    linear = read_out(fit.estimator, width)
+    return fit if linear is None else replace(fit, estimator=linear)
 
 
 def _fading(rows: int, half_life: float) -> FloatArray:
@@ -329,6 +346,8 @@ def _estimates(fit: _Fit | None, rows: FloatArray) -> FloatArray:
         return np.full(len(rows), np.nan)
     if fit.estimator is None:
         return np.full(len(rows), fit.prior[0])
+    if isinstance(fit.estimator, Linear):
+        return fit.estimator.predict(_tame(rows))
     with one_thread():
         return np.asarray(fit.estimator.predict(_tame(rows)), dtype=np.float64).reshape(len(rows))
 
@@ -343,6 +362,9 @@ def _answer(fit: _Fit, rows: FloatArray, answer: FloatArray) -> None:
 
 def _vote(estimator: Any, rows: FloatArray, answer: FloatArray) -> None:
     """Write an estimator's probabilities, or its answers as certainties, into the columns of its classes."""
+    if isinstance(estimator, Linear):
+        answer[:, estimator.classes_] = estimator.predict_proba(rows)
+        return
     with one_thread():
         if hasattr(estimator, "predict_proba"):
             answer[:, estimator.classes_] = estimator.predict_proba(rows)
