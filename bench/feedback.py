@@ -9,7 +9,7 @@ they name 90%.
 ``--json`` prints one object (shares are of runs, 0 to 1; labels are the poisoned source's own):
 
 honest      {named}: four honest sources whose shares of the positive class differ: 20, 40, 60 and 80%
-turned      {named}: the same, but after half of the stream the answers are right for only 60%
+turned      {named}: the same, but after half of the stream the answers are right for only 10%
 flipped     {found, wrong, median_labels, p90_labels}: one of them flips half of its labels. ``wrong``: an
             honest source was named, then or before
 later       the same, but it begins after 1,000 honest labels of its own; labels are counted from there
@@ -77,7 +77,7 @@ def events(
         chances = [1 / 12, 3 / 4, 1 / 12, 1 / 12] if flood and late else [0.25] * 4
         who = int(rng.choice(4, p=chances))
         truth = "yes" if rng.random() < POSITIVE[who] else "no"
-        right = rng.random() < (0.6 if turns and late else RIGHT)
+        right = rng.random() < (0.1 if turns and late else RIGHT)
         answer = truth if right else ("no" if truth == "yes" else "yes")
         chance = 0.9 if answer == "yes" else 0.1
         output = Output(answer, {"no": 1.0 - chance, "yes": chance})

@@ -134,7 +134,7 @@ def test_what_came_before_a_position_stays_learned() -> None:
 
 @pytest.mark.parametrize("update", ["triggered", "stream"])
 def test_no_later_version_learns_from_it_and_the_record_verifies(update: str) -> None:
-    more: dict[str, Any] = {"learner": {"name": "blend"}, "publish_every": 50} if update == "stream" else {}
+    more: dict[str, Any] = {"learner": "linear", "publish_every": 50} if update == "stream" else {}
     here = world(update=update, **more)
     here.stream(120)
     here.poisoned = True

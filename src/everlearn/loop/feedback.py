@@ -98,7 +98,7 @@ def _say(engine: Guarded, name: str, found: Found) -> None:
     source.state = "quarantined" if aside else "warned"
     words = f"feedback: {name} {_SAID[found.check].format(found.value, found.reference)}"
     words += f" ({found.rows} labels)"
-    evidence = {
+    evidence: dict[str, Any] = {
         "source": name,
         "check": found.check,
         "value": found.value,
@@ -110,6 +110,8 @@ def _say(engine: Guarded, name: str, found: Found) -> None:
         "needed": math.exp(min(found.needed, 700.0)),
         "automatic": True,
     }
+    if found.check == "distribution" and engine.spec.task == "classification":
+        evidence["class"] = engine.state.feedback.classes[found.place]
     if aside:
         engine.decide(DecisionKind.QUARANTINE, f"{words}: it is put aside", evidence)
         _put_aside(engine, name)

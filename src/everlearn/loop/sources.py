@@ -3,23 +3,24 @@
 *Disagreement*: how often its labels say that the answer was wrong. *Distribution*: how often it gives each
 class beyond what the answers to the same rows led to expect, so that a source with another mix of cases is
 none the worse for it. *Rate*: its share of all labels beside what it was. The first two are held against the
-running, fading mean of all other sources, as it was known before the row, plus a margin.
+mean of the newest labels of all other sources, as it was known before the row, plus a margin.
 
-The evidence is anytime-valid (empirical Bernstein, see :mod:`everlearn.loop.evidence`). It begins anew every
-:data:`EPOCH` labels of a source, so that a long honest past hides nothing; alpha is shared over the checks,
-the sources and the epochs so that all parts together sum to it.
+The evidence is anytime-valid: each check bets on a mean above its reference, at several stakes (Waudby-Smith
+& Ramdas 2024, arXiv:2010.09686), and begins to bet anew at every label, with a share of the stakes that falls
+slowly. A mixture of such bets over stakes and beginnings is an e-process as well, so a long honest past hides
+nothing, and it costs one multiplication a stake. Alpha is shared over the checks and the sources.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from everlearn.loop.evidence import log_bernstein, share
+from everlearn.loop.evidence import share
 from everlearn.spec import FeedbackSpec
 from everlearn.types import Label
 
@@ -32,26 +33,42 @@ MOST_CLASSES = 10
 FEWEST_OTHERS = 200
 """Labels that others must have given before anything is said: nobody is strange against nobody."""
 
-MEMORY = 1000
-"""Labels, of all sources, over which the means of the others fade."""
+OTHERS = 16
+"""The newest labels of others that one is compared with: few, so that no turn of the world comes between."""
 
-EPOCH = 600
-"""Labels of a source after which its evidence begins anew."""
+FEWEST_NEAR = 8
+NEWEST = 200
+"""Labels of all sources among which those of others are looked for; with fewer than 8 nothing is compared."""
 
-LOOK = 10
-"""Labels of a source between two looks at its evidence."""
+AHEAD = 5
+"""A source is compared on no more labels than others give, but for so many that it may be ahead."""
+
+SHOWN = 100
+"""Labels of a source over which its disagreement fades, where it is shown."""
+
+STAKES = (0.1, 0.3, 0.6, 0.9)
+"""Shares of what is held that are bet, at odds that are fair where the mean is the reference."""
+
+FLAT = 500
+"""So many of the beginnings have nearly equal shares, before those of later ones fall."""
+
+LITTLE = 20.0
+"""What is won of beginnings alone, in units of one: what was seen before shows nothing."""
+
+MOST = 1e300
+"""Where what is won ends: what is beyond it is of no use, and infinities are no JSON."""
 
 BLOCK = 100
 """Labels, of all sources, that make one measurement of their shares."""
 
-NEWEST = 10
+MOST_BLOCKS = 10
 """Blocks that ``most_share`` is held against."""
 
 SETTLED = 20
 """Blocks after which a source has a usual share."""
 
-SPAN = 100
-"""Blocks after which the evidence of a share begins anew."""
+FLAT_BLOCKS = 50
+"""As :data:`FLAT`, for blocks."""
 
 USUAL = 400
 """Blocks over which the usual share fades."""
@@ -61,30 +78,58 @@ ANY = -1
 """The slot of sources that are not told apart: it may be any of them."""
 
 
-class Gap(msgspec.Struct, array_like=True, gc=False):
-    """Values in [0, 1] beside a reference each that was known before: what the evidence needs of them."""
+class Bets(msgspec.Struct, array_like=True, gc=False):
+    """Bets on the mean of values in [0, 1] being above a reference each, that was known before.
 
+    ``won`` by stake. ``rows``, ``total`` and ``reference`` are of the values since that was last nothing.
+
+    >>> honest, strange = Bets(), Bets()
+    >>> for i in range(200):
+    ...     honest.take(float(i % 4 == 0), 0.3)
+    ...     strange.take(float(i % 2 == 0), 0.3)
+    >>> honest.log_e() < 0.0, strange.log_e() > 5.0
+    (True, True)
+    """
+
+    seen: int = 0
+    won: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(STAKES))
     rows: int = 0
     total: float = 0.0
-    spread: float = 0.0
     reference: float = 0.0
 
-    def take(self, value: float, reference: float) -> None:
+    def take(self, value: float, reference: float, flat: int = FLAT) -> None:
         """Take in a value."""
-        guess = self.total / self.rows if self.rows else min(max(reference, 0.0), 1.0)
-        self.spread += (value - guess) ** 2
+        reference = min(reference, 1.0)
+        begins = flat / ((self.seen + flat) * (self.seen + flat + 1.0))
+        odds = value / reference
+        won = [min((x + begins) * (1.0 - s + s * odds), MOST) for x, s in zip(self.won, STAKES, strict=True)]
+        self.seen += 1
+        self.won = won
+        if max(won) <= LITTLE * begins:
+            self.rows, self.total, self.reference = 0, 0.0, 0.0
+            return
         self.rows += 1
         self.total += value
         self.reference += reference
+
+    def log_e(self) -> float:
+        """The logarithm of the e-value of "no mean is above its reference"."""
+        return math.log(max(sum(self.won) / len(STAKES), 1e-300))
+
+    def again(self) -> None:
+        """Leave what was won behind."""
+        self.won = [0.0] * len(STAKES)
+        self.rows, self.total, self.reference = 0, 0.0, 0.0
 
 
 class Source(msgspec.Struct):
     """One source of labels. ``state`` is empty, ``warned``, ``quarantined`` or ``unlearned``.
 
     ``labels`` and ``examples`` that it gave, ``out`` of them while it was left out; ``first`` and ``last``
-    are positions. ``weight`` and ``sums`` are its part of the fading means, as of label ``at`` of all.
-    ``gaps`` are its disagreement and each class's excess on the ``counted`` labels of an epoch; ``rate`` is
-    its share of blocks beside its ``usual`` one.
+    are positions. ``lost`` is its fading disagreement on the ``judged`` labels that were let in. ``room`` is
+    how many labels it may be compared on still, of the ``heard`` that others gave.
+    ``bets`` are on its disagreement and on each class's excess, too often and too rarely; those of ``rate``
+    on its share of blocks beside its ``usual`` one.
     """
 
     slot: int
@@ -94,36 +139,26 @@ class Source(msgspec.Struct):
     out: int = 0
     first: int = 0
     last: int = 0
-    at: int = 0
-    weight: float = 0.0
-    sums: list[float] = []
-    epoch: int = 1
-    counted: int = 0
-    gaps: list[Gap] = []
+    judged: int = 0
+    lost: float = 0.0
+    heard: int = 0
+    room: int = 0
+    bets: list[Bets] = []
     here: int = 0
     blocks: int = 0
     usual: float = 0.0
     newest: list[int] = []
-    rate: Gap = msgspec.field(default_factory=Gap)
-    span: int = 1
-
-    def again(self) -> None:
-        """Begin an epoch: what was seen before is no evidence any more."""
-        self.epoch, self.counted, self.gaps = self.epoch + 1, 0, []
+    rate: Bets = msgspec.field(default_factory=Bets)
 
     def released(self) -> None:
         """Begin all evidence anew."""
-        self.state, self.span, self.rate = "", self.span + 1, Gap()
-        self.again()
-
-    def faded(self, at: int, width: int) -> tuple[float, list[float]]:
-        """Its part of the fading means as of a label."""
-        factor = (1.0 - 1.0 / MEMORY) ** (at - self.at)
-        return self.weight * factor, [x * factor for x in _padded(self.sums, width, self.weight)]
+        self.state = ""
+        for bets in (*self.bets, self.rate):
+            bets.again()
 
 
 class Found(msgspec.Struct):
-    """What is proven of a source: by which check, and with which numbers."""
+    """What is proven of a source: by which check, with which numbers, and of which class (by its place)."""
 
     check: str
     value: float
@@ -131,6 +166,7 @@ class Found(msgspec.Struct):
     log_e: float
     needed: float
     rows: int
+    place: int = 0
 
 
 class Feedback(msgspec.Struct):
@@ -138,7 +174,8 @@ class Feedback(msgspec.Struct):
 
     ``without`` are those whose labels are left out, with the position from which on; ``unlearned`` those of
     them that no version may have learned from. ``unscored``: after a release, the position up to which the
-    labels of a source are not scored any more. ``labels`` counts those of all sources that were let in.
+    labels of a source are not scored any more. ``labels`` counts those of all sources that were let in;
+    ``newest`` has the last of them, each with its source's slot (0: none) before its values.
     """
 
     sources: dict[str, Source] = {}
@@ -146,8 +183,7 @@ class Feedback(msgspec.Struct):
     unlearned: dict[str, int] = {}
     unscored: dict[str, int] = {}
     labels: int = 0
-    weight: float = 0.0
-    sums: list[float] = []
+    newest: list[tuple[int, list[float]]] = []
     classes: list[str] = []
     block: int = 0
 
@@ -157,7 +193,7 @@ class Feedback(msgspec.Struct):
         if found is None:
             if len(self.sources) >= MOST_SOURCES:
                 return None
-            found = self.sources[name] = Source(len(self.sources) + 1, first=seq, at=self.labels)
+            found = self.sources[name] = Source(len(self.sources) + 1, first=seq)
         found.last = seq
         return found
 
@@ -182,50 +218,52 @@ class Feedback(msgspec.Struct):
 
     def take(self, source: Source | None, values: Sequence[float], spec: FeedbackSpec) -> Found | None:
         """Take in a label's values (its loss, then each class's excess); what is proven by it."""
-        width = len(values)
         found = None if source is None else self._compare(source, values, spec)
         self.labels += 1
-        keep = 1.0 - 1.0 / MEMORY
-        before = _padded(self.sums, width, self.weight)
-        self.sums = [x * keep + y for x, y in zip(before, values, strict=True)]
-        self.weight = self.weight * keep + 1.0
-        if source is not None:
-            weight, sums = source.faded(self.labels, width)
-            source.weight, source.at = weight + 1.0, self.labels
-            source.sums = [x + y for x, y in zip(sums, values, strict=True)]
-            source.here += 1
         self.block += 1
+        slot = 0 if source is None else source.slot
+        self.newest.append((slot, list(values)))
+        if len(self.newest) >= 2 * NEWEST:
+            del self.newest[:-NEWEST]
+        if source is not None:
+            source.here += 1
+            source.judged += 1
+            source.lost += (values[0] - source.lost) / min(source.judged, SHOWN)
         return found
 
-    def others(self, source: Source, width: int = 1) -> tuple[float, list[float]] | None:
-        """Weight and means of all other sources; ``None`` while there are too few of their labels."""
-        if not self._has_others(source):
+    def others(self, source: Source, width: int = 1) -> list[float] | None:
+        """The means of the newest labels of all other sources; ``None`` while there are too few."""
+        if self.labels - source.judged < FEWEST_OTHERS:
             return None
-        own, parts = source.faded(self.labels, width)
-        left = self.weight - own
-        if left < FEWEST_OTHERS / 4:
+        near: list[list[float]] = []
+        for slot, values in islice(reversed(self.newest), NEWEST):
+            if slot != source.slot:
+                near.append(values)
+                if len(near) == OTHERS:
+                    break
+        if len(near) < FEWEST_NEAR:
             return None
-        sums = _padded(self.sums, width, self.weight)
-        return left, [min(max((x - y) / left, 0.0), 1.0) for x, y in zip(sums, parts, strict=True)]
-
-    def _has_others(self, source: Source) -> bool:
-        return self.labels - (source.labels - source.out) >= FEWEST_OTHERS
+        # Of a class that had not come yet, nothing was in excess, which is 1/2.
+        return [sum(v[k] if k < len(v) else 0.5 for v in near) / len(near) for k in range(width)]
 
     def _compare(self, source: Source, values: Sequence[float], spec: FeedbackSpec) -> Found | None:
-        others = self.others(source, len(values)) if not source.state else None
+        given = self.labels - source.judged
+        source.room, source.heard = min(source.room + given - source.heard, AHEAD), given
+        if source.state or source.room < 1:
+            return None
+        others = self.others(source, len(values))
         if others is None:
             return None
-        gaps = source.gaps
-        gaps += [Gap() for _ in range(len(values) - len(gaps))]
-        for gap, value, reference in zip(gaps, values, others[1], strict=True):
-            gap.take(value, reference)
-        source.counted += 1
-        found = None
-        if source.counted % LOOK == 0:
-            found = _proven(source, spec)
-        if source.counted >= EPOCH:
-            source.again()
-        return found
+        source.room -= 1
+        margin, bets = spec.margin, source.bets
+        bets += [Bets() for _ in range(2 * len(values) - 1 - len(bets))]
+        bets[0].take(values[0], others[0] + margin)
+        # Where answers are often wrong, they tell less of a source's cases. (1 + excess) / 2 is half as wide.
+        wide = (margin + others[0] / 2.0) / 2.0
+        for place, (value, reference) in enumerate(zip(values[1:], others[1:], strict=True)):
+            bets[2 * place + 1].take(value, reference + wide)
+            bets[2 * place + 2].take(1.0 - value, 1.0 - reference + wide)
+        return _proven(source, spec)
 
     def close_block(self, spec: FeedbackSpec) -> Iterator[tuple[str, Found]]:
         """Measure the shares of a block that is full; what is proven by them."""
@@ -239,29 +277,27 @@ class Feedback(msgspec.Struct):
                 yield name, found
 
     def _rate(self, source: Source, part: float, spec: FeedbackSpec) -> Found | None:
-        source.newest = [*source.newest, round(part * BLOCK)][-NEWEST:]
+        source.newest = [*source.newest, round(part * BLOCK)][-MOST_BLOCKS:]
         settled, usual = source.blocks >= SETTLED, source.usual
         source.blocks += 1
         # A mean of all its blocks at first, that fades later.
         source.usual += (part - usual) / (source.blocks if not settled else USUAL)
-        if source.state or not self._has_others(source):
+        if source.state or self.labels - source.judged < FEWEST_OTHERS:
             return None
         if spec.most_share is not None:
-            newest = sum(source.newest) / (BLOCK * NEWEST)
+            newest = sum(source.newest) / (BLOCK * MOST_BLOCKS)
             if newest > spec.most_share:
                 return Found("rate", newest, spec.most_share, 0.0, 0.0, BLOCK * len(source.newest))
             return None
         if not settled:
             return None
-        source.rate.take(part, usual)
-        gap = source.rate
-        log_e = _log_over(gap, spec.margin)
-        needed = -math.log(_alpha(source, source.span, spec))
-        if gap.rows >= SPAN:
-            source.span, source.rate = source.span + 1, Gap()
-        if log_e < needed:
+        bets = source.rate
+        bets.take(part, usual + spec.margin, FLAT_BLOCKS)
+        log_e, needed = bets.log_e(), _needed(source, spec)
+        if log_e < needed or not bets.rows:
             return None
-        return Found("rate", gap.total / gap.rows, gap.reference / gap.rows, log_e, needed, gap.rows * BLOCK)
+        own, others = bets.total / bets.rows, bets.reference / bets.rows - spec.margin
+        return Found("rate", own, others, log_e, needed, bets.rows * BLOCK)
 
 
 def table(feedback: Feedback) -> list[dict[str, Any]]:
@@ -270,7 +306,7 @@ def table(feedback: Feedback) -> list[dict[str, Any]]:
 
 
 def _line(feedback: Feedback, name: str, source: Source) -> dict[str, Any]:
-    weight, sums = source.faded(feedback.labels, 1)
+    newest = feedback.newest[-NEWEST:]
     others = feedback.others(source)
     return {
         "source": name,
@@ -278,60 +314,33 @@ def _line(feedback: Feedback, name: str, source: Source) -> dict[str, Any]:
         "labels": source.labels,
         "examples": source.examples,
         "left_out": source.out,
-        "share": weight / feedback.weight if feedback.weight else None,
-        "disagreement": sums[0] / weight if weight >= 1.0 else None,
-        "others": None if others is None else others[1][0],
+        "share": sum(slot == source.slot for slot, _ in newest) / len(newest) if newest else None,
+        "disagreement": source.lost if source.judged else None,
+        "others": None if others is None else others[0],
         "first": source.first,
         "last": source.last,
         "without_from": feedback.without.get(name),
     }
 
 
-def _padded(sums: list[float], width: int, weight: float) -> list[float]:
-    """The sums with those of classes that are new: until now nothing was in excess of them, which is 1/2."""
-    if len(sums) >= width:
-        return sums[:width]
-    return [*sums, *[weight / 2.0] * (width - len(sums))]
-
-
-def _alpha(source: Source, epoch: int, spec: FeedbackSpec) -> float:
-    return share(share(spec.alpha / CHECKS, source.slot), epoch)
-
-
-def _log_over(gap: Gap, margin: float) -> float:
-    return float(log_bernstein(gap.rows, gap.total, gap.spread, gap.reference / gap.rows + margin, 1.0))
+def _needed(source: Source, spec: FeedbackSpec) -> float:
+    """The logarithm of the e-value that proves."""
+    return -math.log(share(spec.alpha / CHECKS, source.slot))
 
 
 def _proven(source: Source, spec: FeedbackSpec) -> Found | None:
     """Disagreement, or a class too frequent or too rare: what has the evidence that its alpha asks for."""
-    needed = -math.log(_alpha(source, source.epoch, spec))
-    first, *rest = source.gaps
-    rows = first.rows
-    log_e = _log_over(first, spec.margin)
-    if log_e >= needed:
-        return Found("disagreement", first.total / rows, first.reference / rows, log_e, needed, rows)
-    log_e, worst = _log_shift(rest, spec.margin)
-    if worst is None or log_e < needed:
+    needed = _needed(source, spec)
+    first, *rest = source.bets
+    log_e = first.log_e()
+    if log_e >= needed and first.rows:
+        own, others = first.total / first.rows, first.reference / first.rows - spec.margin
+        return Found("disagreement", own, others, log_e, needed, first.rows)
+    # The mean of the e-values of all classes, both ways; of those that never came it is 1 or less.
+    e = sum(sum(bets.won) for bets in rest) / (len(STAKES) * 2 * MOST_CLASSES)
+    if e <= 1.0 or math.log(e) < needed:
         return None
-    # Excesses are kept as (1 + excess) / 2.
-    own, others = (2.0 * x / worst.rows - 1.0 for x in (worst.total, worst.reference))
-    return Found("distribution", own, others, log_e, needed, rows)
-
-
-def _log_shift(gaps: Sequence[Gap], margin: float) -> tuple[float, Gap | None]:
-    """The mean of the e-values of every class's excess, both ways, and the class that shows most."""
-    seen = [gap for gap in gaps if gap.rows]
-    if not seen:
-        return 0.0, None
-    rows = np.array([gap.rows for gap in seen], dtype=np.float64)
-    total, spread = np.array([gap.total for gap in seen]), np.array([gap.spread for gap in seen])
-    null = np.array([gap.reference for gap in seen]) / rows
-    logs = np.concatenate(
-        (
-            log_bernstein(rows, total, spread, null + margin / 2.0, 1.0),
-            log_bernstein(rows, rows - total, spread, 1.0 - null + margin / 2.0, 1.0),
-        )
-    )
-    top = max(float(logs.max()), 0.0)
-    whole = float(np.exp(logs - top).sum()) + (2 * MOST_CLASSES - len(logs)) * math.exp(-top)
-    return top + math.log(whole / (2 * MOST_CLASSES)), seen[int(logs.argmax()) % len(seen)]
+    worst = max(range(len(rest)), key=lambda place: max(rest[place].won))
+    bets, sign = rest[worst], -1.0 if worst % 2 else 1.0
+    own, reference = (sign * (2.0 * x / bets.rows - 1.0) for x in (bets.total, bets.reference))
+    return Found("distribution", own, reference, math.log(e), needed, bets.rows, worst // 2)
