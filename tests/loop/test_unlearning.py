@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from everlearn.loop.drive import restore
 from everlearn.loop.state import LoopState, load
 from everlearn.loop.verify import verify
 from everlearn.types import DecisionKind, EventKind, NewEvent
@@ -153,6 +154,19 @@ def test_no_later_version_learns_from_it_and_the_record_verifies(update: str) ->
     )
     assert found.differences == ()
     assert found.artifacts_checked > 1
+
+
+def test_nothing_goes_on_from_a_champion_that_is_withdrawn() -> None:
+    here = world()
+    here.stream(150)
+    body = {"name": "unlearn", "arguments": {"source": BAD}}
+    here.store.log.append("toy", [NewEvent(EventKind.COMMAND, here.clock.now(), None, body)])
+    here.advance()  # and no job is done
+    engine = restore("toy", here.store.log, here.store.ledger.checkpoint("toy").state)
+    assert engine.state.tainted(engine.state.champion)
+    for mode in ("incremental", "recalibrate"):
+        engine.update(mode, "it was asked for", {})
+        assert engine.take().decisions[-1].evidence["plan"]["mode"] == "fresh"
 
 
 def test_a_frozen_model_is_cleaned_and_asks_for_nothing() -> None:
