@@ -175,7 +175,7 @@ class Predictor:
         manifest = {
             "format": FORMAT,
             "everlearn": __version__,
-            "spec": packed.pack(self.spec.to_dict(), "spec"),
+            "spec": packed.pack(_learned_by(self.spec), "spec"),
             "learner": {
                 "name": self.spec.learner.name,
                 "parameters": packed.pack(self.spec.learner.parameters, "parameters"),
@@ -285,6 +285,11 @@ def _same(stored: Output, answer: Output) -> bool:
 def _brief(output: Output) -> str:
     best = max((output.probabilities or {}).values(), default=None)
     return repr(output.value) if best is None else f"{output.value!r} ({best:.12g})"
+
+
+def _learned_by(spec: ModelSpec) -> dict[str, Any]:
+    """The spec without what is judged of labels: it bears on no answer, so it changes no digest."""
+    return {name: value for name, value in spec.to_dict().items() if name != "feedback"}
 
 
 def _check_format(manifest: Mapping[str, Any]) -> None:

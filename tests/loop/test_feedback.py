@@ -179,12 +179,16 @@ def test_a_batch_that_comes_first_is_not_blamed_either() -> None:
 
 def test_nobody_is_strange_against_nobody() -> None:
     def wrong(dice: random.Random, source: str, truth: str) -> str:
-        return "no" if truth == "yes" else "yes"
+        return ("no" if truth == "yes" else "yes") if source == "key:b" else truth
 
     play = Play(feedback={"guard": "quarantine"})
-    play.labels(2000, sources=("key:b",), give=wrong)
-    play.labels(FEWEST_OTHERS - 1, sources=("key:a",))
+    play.labels(1000, sources=("key:b",), give=wrong)
+    for _ in range(FEWEST_OTHERS - 1):
+        play.labels(1, sources=("key:a",))
+        play.labels(1, sources=("key:b",), give=wrong)
     assert play.of_sources() == []
+    play.labels(300, sources=("key:a", "key:b"), give=wrong)
+    assert [one.evidence["source"] for one in play.of_sources()] == ["key:b"]
 
 
 def test_labels_without_a_source_are_others_too() -> None:
