@@ -1,6 +1,6 @@
 """``kill -9`` of the API under load, with ``durability: group``: what was acknowledged is there, once.
 
-``EVERLEARN_KILLS=50`` kills it fifty times; by default it is three.
+``KILLS=50`` kills it fifty times; by default it is three.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-KILLS = int(os.environ.get("EVERLEARN_KILLS", "3"))
+KILLS = int(os.environ.get("KILLS", "3"))
 CALLERS = 8
 
 pytestmark = [
