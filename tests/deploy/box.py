@@ -54,9 +54,12 @@ class Box:
         root = self.folder / f"root-{log.stem}"
         root.mkdir(exist_ok=True)
         lines = ["set -eu", "mount --make-rprivate /", f"mount -t tmpfs tmpfs {root}"]
-        lines += self._system(root) + self._product(root)
+        lines += self._system(root)
         for path, source in places.items():
-            lines += _scratch(root, path) if source is None else _bind(source, root, path, path in read_only)
+            lines += _scratch(root, path) if source is None else []
+        lines += self._product(root)  # after what is scratch: the repository may lie in /tmp itself
+        for path, source in places.items():
+            lines += [] if source is None else _bind(source, root, path, path in read_only)
         lines.append(f"mount -o remount,ro {root}")
         lines.append("exec " + shlex.join(self._command(root, argv, environment)))
         with log.open("ab") as output:
