@@ -95,9 +95,10 @@ class ThroughSqlalchemy:
 
 _NAMES = ", ".join(f'"{name}"' for name in EventRow._fields)
 _SQLITE_MODEL = "SELECT id, last_seq, last_row, labels, parked, examples FROM models WHERE name = ?"
+# Without "key IS NOT NULL": SQLite would take that for a range of the index, and read all of it.
 _SQLITE_KEYS = (
     "SELECT seq, kind, key, row, value FROM events"
-    " WHERE model_id = ? AND key IS NOT NULL AND key IN (SELECT value FROM json_each(?))"
+    " WHERE model_id = ? AND key IN (SELECT value FROM json_each(?))"
 )
 _SQLITE_KEY = "SELECT seq, kind, key, row, value FROM events WHERE model_id = ? AND key = ?"
 _SQLITE_ONE = f"SELECT {_NAMES} FROM events WHERE model_id = ? AND seq = ?"  # noqa: S608 - our own columns
