@@ -1,7 +1,7 @@
 """``kill -9`` of the API under load, with ``durability: group``: what was acknowledged is there, once.
 
-``KILLS=50`` kills it fifty times; by default it is three. The supervisor waits longer after each death, so fifty
-take half an hour.
+``KILLS=50`` kills it fifty times; by default it is three. The supervisor waits longer after each death, so
+fifty take half an hour.
 """
 
 from __future__ import annotations
