@@ -28,8 +28,8 @@ from everlearn.errors import EverlearnError, Fault, IntegrityError, InvalidError
 from everlearn.features.encoder import Encoder
 from everlearn.learners import ahead, calibration
 from everlearn.learners.calibration import Calibrator
-from everlearn.learners.compiled import Single
 from everlearn.learners.contract import Learner
+from everlearn.learners.linear_models import Single
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import Bundle, FloatArray, Output, Row, Scalar
 
@@ -118,7 +118,7 @@ class Predictor:
         """A function that answers one row as :meth:`predict` does, to rounding, where the learner has one.
 
         It goes with what is learned now: ask again after learning. Learners offer one by a method
-        ``single`` (see :mod:`everlearn.learners.compiled`).
+        ``single`` (see :mod:`everlearn.learners.linear_models`).
         """
         offers = getattr(self.learner, "single", None)
         if offers is None or self.calibrator is not None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from everlearn.errors import IntegrityError
 from everlearn.learners import lightgbm_models, skops_files
-from everlearn.learners.compiled import Linear, Single, read_out
 from everlearn.learners.contract import Labels, State
 from everlearn.learners.estimators import recipe
 from everlearn.learners.fitting import one_thread
@@ -25,6 +24,7 @@ from everlearn.learners.inputs import (
     positive,
 )
 from everlearn.learners.lightgbm_models import Booster, BoosterRecipe
+from everlearn.learners.linear_models import Linear, Single, read_out
 from everlearn.learners.recent import Recent
 from everlearn.learners.sizing import rows_to_learn
 from everlearn.types import FloatArray, Scalar

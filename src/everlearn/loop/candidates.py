@@ -70,8 +70,8 @@ def _open(engine: Judge, event: Outcome, activity: Activity, evidence: Mapping[s
     opened = trial.open_trial(event.version, attempt, spec.gate, zero_one, opened=state.cursor)
     if state.champion == 0:
         opened.alpha = AGAINST_NOTHING
-    pairs = [gate.pair(a.row, a.old, a.new, a.groups, spec, scale=scale, by_brier=by_brier) for a in answered]
-    trial.take(opened, pairs)
+    old, new, groups = ([getattr(a, name) for a in answered] for name in ("old", "new", "groups"))
+    trial.take(opened, gate.columns(old, new, groups, spec, scale=scale, by_brier=by_brier))
     if quick:
         _quick(engine, opened, evidence, words, scale, result)
         return

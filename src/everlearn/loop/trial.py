@@ -157,12 +157,15 @@ def verdict(
 
 
 def undecided(trial: Trial, gate: GateSpec) -> bool:
-    """Whether its verdict without anchors and facts has no end yet: told without working out the bars."""
-    if gate.name == "open" or trial.groups or trial.required or trial.rows >= gate.label_budget:
-        return gate.name != "open" and trial.rows < gate.min_rows
+    """Whether its verdict without anchors and facts has no end yet, told without working out the bars."""
+    if gate.name == "open":
+        return False
+    if trial.rows < gate.min_rows:
+        return True
+    if trial.groups or trial.required or trial.rows >= gate.label_budget:
+        return False
     better, worse = ev.log_both(trial.overall)
-    proven = better >= -math.log(trial.alpha) or worse >= -math.log(gate.alpha)
-    return trial.rows < gate.min_rows or not proven
+    return better < -math.log(trial.alpha) and worse < -math.log(gate.alpha)
 
 
 def _end(trial: Trial, gate: GateSpec, bars: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -181,7 +181,10 @@ class Player(FileDriver):
         """A plan with versions by what they are: their numbers differ from setting to setting."""
         numbers = sorted(remembering.versions_of(plan))
         names = [self._library.name_of(self._predictors.get(number)) for number in numbers]
-        return {**{name: value for name, value in plan.items() if name != "spec"}, "": (numbers, names)}
+        return {
+            **{name: value for name, value in plan.items() if name != "spec"},
+            "versions": (numbers, names),
+        }
 
     def _marks(self, number: int, rows: Sequence[tuple[int, Scalar]]) -> list[Mark]:
         """What a version's answers to rows are worth, beside the truths known to the loop now."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from everlearn.adapters.artifacts import FolderArtifacts
 from everlearn.errors import IntegrityError
-from everlearn.learners.compiled import read_out
+from everlearn.learners.linear_models import read_out
 from everlearn.learners.window import Window
 from everlearn.predictor import Predictor
 from everlearn.spec import parse_spec
