@@ -12,40 +12,42 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
 
-from everlearn.errors import EverlearnError
+from everlearn.doctor_findings import Finding, has_database
+from everlearn.doctor_fleet import (
+    SKEW_SECONDS,
+    check_champions,
+    check_keys,
+    check_queue,
+    check_workers,
+    skew,
+)
+from everlearn.errors import EverlearnError, UnavailableError
 from everlearn.running import is_locked, is_ready, read_server
+from everlearn.sweeping import look
 from everlearn.types import JobState
+from everlearn.vision.extra import LICENCE
 from everlearn.wiring import Installation, describe_settings
-
-State = Literal["ok", "warn", "fail"]
 
 LITTLE_SPACE = 2 << 30
 NO_SPACE = 200 << 20
 OVERDUE_SECONDS = 30.0
 FUTURE_SECONDS = 300.0
+DAY = 86_400.0
+IDLE_DAYS = 3.0
 FIRST_SANE_TIME = 1_735_689_600.0  # 2025-01-01: an earlier clock was never set
 LOOK_SECONDS = 1.5
 MLFLOW_SECONDS = 30.0
 OTHER_VARIABLES = {"EVERLEARN_URL", "EVERLEARN_DEBUG", "EVERLEARN_PARENT_PID", "EVERLEARN_LISTEN_FD"}
-EXTRAS = {"mlflow": "mlflow", "parquet": "pyarrow", "plot": "matplotlib", "postgres": "psycopg"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found about one thing. ``mend`` is the command or change that helps, if one is needed."""
-
-    name: str
-    state: State
-    text: str
-    mend: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The finding as JSON values."""
-        return asdict(self)
+EXTRAS = {
+    "mlflow": "mlflow",
+    "parquet": "pyarrow",
+    "plot": "matplotlib",
+    "postgres": "psycopg",
+    "s3": "s3fs",
+    "celery": "celery",
+}
 
 
 def examine(installation: Installation) -> Iterator[Finding]:
@@ -105,7 +107,11 @@ def check_clock(installation: Installation) -> Finding:
     mend = "set the clock: timedatectl set-ntp true"
     if now < FIRST_SANE_TIME:
         return Finding("clock", "fail", f"it says {time.strftime('%Y-%m-%d', time.gmtime(now))}", mend)
-    if _has_database(installation):
+    if has_database(installation):
+        ahead = skew(installation)
+        if ahead is not None and abs(ahead) > SKEW_SECONDS:
+            text = f"the database's clock differs by {ahead:+.0f} s: leases end too early or too late"
+            return Finding("clock", "fail", text, f"{mend}, on both machines")
         newest = max((installation.log.head(name).at for name in installation.model_names()), default=0.0)
         if newest > now + FUTURE_SECONDS:
             text = f"the newest event is {newest - now:.0f} s in the future"
@@ -115,7 +121,7 @@ def check_clock(installation: Installation) -> Finding:
 
 def check_database(installation: Installation) -> Finding:
     """Whether the database answers and has the newest schema."""
-    if not _has_database(installation):
+    if not has_database(installation):
         return Finding("database", "warn", "it was not made yet", "everlearn up")
     try:
         return Finding("database", "ok", installation.store.check())
@@ -137,7 +143,7 @@ def check_server(installation: Installation) -> Finding:
 
 def check_loop(installation: Installation) -> Finding:
     """Whether the loop is at the end of every log, or at least moving there."""
-    if not _has_database(installation):
+    if not has_database(installation):
         return Finding("loop", "ok", "nothing to read yet")
     before = _lags(installation)
     if not before:
@@ -156,7 +162,7 @@ def check_loop(installation: Installation) -> Finding:
 
 def check_jobs(installation: Installation) -> Finding:
     """Whether jobs hang or failed."""
-    if not _has_database(installation):
+    if not has_database(installation):
         return Finding("jobs", "ok", "none yet")
     now = installation.clock.now()
     newest = [
@@ -172,12 +178,62 @@ def check_jobs(installation: Installation) -> Finding:
         return Finding(
             "jobs", "fail", f"nobody works on {', '.join(late[:5])}", "everlearn up (or: everlearn worker)"
         )
-    failed = [job for job in newest if job.state is JobState.FAILED]
+    failed = [job for job in newest if job.state in (JobState.FAILED, JobState.DEAD)]
     if failed:
         text = f"{len(failed)} of the newest failed; {failed[0].spec.id}: {failed[0].error}"
         return Finding("jobs", "warn", text, f"everlearn decisions {failed[0].spec.model} --kind fail")
     running = sum(job.state in (JobState.RUNNING, JobState.QUEUED) for job in newest)
     return Finding("jobs", "ok", f"{running} at work or waiting")
+
+
+def check_retention(installation: Installation) -> Finding:
+    """How far the logs have been thinned out, and whether that stands still."""
+    days = installation.settings.retention_days
+    if not has_database(installation) or days is None:
+        return Finding("retention", "ok", "every event is kept" if days is None else "nothing to drop yet")
+    before, retention = installation.clock.now() - (days + IDLE_DAYS) * DAY, installation.retention
+    floors = {name: retention.floor(name) for name in installation.model_names()}
+    ends = {name: 0 if floor is None else floor.seq for name, floor in floors.items()}
+    late = [name for name, end in ends.items() if retention.logged_by(name, before) > end]
+    text = f"events are kept for {days:g} days; {sum(map(bool, ends.values()))} logs have been thinned out"
+    if late:
+        return Finding("retention", "warn", f"{text}; not {', '.join(late)}", "see what the scheduler logs")
+    return Finding("retention", "ok", text)
+
+
+def check_alerts(installation: Installation) -> Finding:
+    """Whether the file of receivers is sound, and whether alerts wait for one."""
+    from everlearn.adapters.alerts.delivery import place_of
+
+    plan = installation.alert_plan
+    if not plan.receivers:
+        where = installation.settings.alerts_path
+        return Finding("alerts", "ok", f"nobody is told of alerts: write {where} (see docs/alerts.md)")
+    if not has_database(installation):
+        return Finding("alerts", "ok", f"{len(plan.receivers)} receivers")
+    waiting = {one.name: installation.outbox.waiting(place_of(one.name)) for one in plan.receivers}
+    late = [f"{count} for {name}" for name, count in waiting.items() if count > MANY_ALERTS]
+    if late:
+        return Finding("alerts", "warn", f"alerts wait: {', '.join(late)}", "everlearn alerts test")
+    return Finding("alerts", "ok", f"{len(plan.receivers)} receivers, {sum(waiting.values())} alerts wait")
+
+
+def check_artifacts(installation: Installation) -> Finding:
+    """Whether the stored versions can be listed, and how much of them nothing refers to any more."""
+    if not has_database(installation):
+        return Finding("artifacts", "ok", "none yet")
+    where = installation.settings.artifacts_url or str(installation.settings.artifacts_folder)
+    try:
+        found = look(installation)
+    except UnavailableError as error:
+        mend = "mend it; what is loaded goes on answering, and jobs that need it are tried again"
+        return Finding("artifacts", "fail", error.detail, mend)
+    total, loose = sum(one.bytes for one in found.kept), sum(one.bytes for one in found.garbage)
+    text = f"{where}: {len(found.kept)} bundles, {total / 2**20:.1f} MiB"
+    if loose:
+        text += f"; {loose / 2**20:.1f} MiB more in {len(found.garbage)} that nothing refers to"
+    worth_it = loose > max(total, 100 << 20)
+    return Finding("artifacts", "warn" if worth_it else "ok", text, "everlearn gc" if worth_it else None)
 
 
 def check_mlflow(installation: Installation) -> Finding:
@@ -187,7 +243,7 @@ def check_mlflow(installation: Installation) -> Finding:
         return Finding("MLflow", "ok", "off (MLFLOW_TRACKING_URI)")
     if not installation.mirrors:
         return Finding("MLflow", "ok", "not installed, so nothing is mirrored")
-    if not _has_database(installation):
+    if not has_database(installation):
         return Finding("MLflow", "ok", f"nothing to mirror to {uri} yet")
     waiting = installation.outbox.waiting("registry")
     if (
@@ -206,6 +262,23 @@ def check_mlflow(installation: Installation) -> Finding:
     return Finding("MLflow", "ok", f"{line}; {waiting} messages wait")
 
 
+def check_broker(installation: Installation) -> Finding:
+    """Whether the broker answers that tells workers of work."""
+    url = installation.broker_url
+    if url is None:
+        return Finding("broker", "ok", "none: workers look into the database for work")
+    from everlearn.adapters.celery import CeleryBroker
+
+    broker = CeleryBroker(url, prefix=installation.settings.broker_prefix)
+    try:
+        return Finding("broker", "ok", broker.check())
+    except UnavailableError as error:
+        mend = "start it, or mend EVERLEARN_BROKER_URL; what waits is done as soon as it answers"
+        return Finding("broker", "fail", error.detail, mend)
+    finally:
+        broker.close()
+
+
 def check_settings(installation: Installation) -> Finding:
     """Whether a variable looks like a setting and is none: a typing error has no effect otherwise."""
     known = {info.variable for info in describe_settings()} | OTHER_VARIABLES
@@ -221,29 +294,38 @@ def check_extras(installation: Installation) -> Finding:
     missing = [extra for extra, module in EXTRAS.items() if find_spec(module) is None]
     if "postgres" in missing and (installation.settings.database_url or "").startswith("postgresql"):
         return Finding("extras", "fail", "PostgreSQL needs a driver", "pip install 'everlearn[postgres]'")
-    if not missing:
-        return Finding("extras", "ok", "all are installed")
-    return Finding("extras", "ok", f"not installed: {', '.join(missing)} (pip install 'everlearn[all]')")
+    words = "all are installed"
+    if missing:
+        words = f"not installed: {', '.join(missing)} (pip install 'everlearn[all]')"
+    if find_spec("ultralytics") is not None:
+        words += f"; detectors are, by Ultralytics, which is under the {LICENCE}"
+    return Finding("extras", "ok", words)
 
+
+MANY_ALERTS = 20
+"""Alerts that wait for one receiver from which on it seems to be gone."""
 
 CHECKS: dict[str, Callable[[Installation], Finding]] = {
     "data folder": check_data,
     "disk": check_disk,
     "key": check_key,
+    "keys": check_keys,
     "database": check_database,
     "clock": check_clock,
     "server": check_server,
+    "workers": check_workers,
     "loop": check_loop,
+    "queue": check_queue,
     "jobs": check_jobs,
+    "champions": check_champions,
+    "retention": check_retention,
+    "alerts": check_alerts,
+    "artifacts": check_artifacts,
     "MLflow": check_mlflow,
+    "broker": check_broker,
     "settings": check_settings,
     "extras": check_extras,
 }
-
-
-def _has_database(installation: Installation) -> bool:
-    settings = installation.settings
-    return settings.database_url is not None or (settings.data / "everlearn.db").is_file()
 
 
 def _lags(installation: Installation) -> dict[str, tuple[int, int]]:

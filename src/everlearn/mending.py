@@ -9,7 +9,7 @@ from typing import Protocol
 
 from loguru import logger
 
-from everlearn.errors import EverlearnError, IntegrityError, NotFoundError
+from everlearn.errors import EverlearnError, IntegrityError
 from everlearn.loop import drive
 from everlearn.ports import Artifacts, Jobs, Log, Versions
 from everlearn.spec import parse_spec
@@ -35,10 +35,11 @@ def mend(model: str, number: int, parts: Parts) -> bool:
     were published: another release made them, or the log was changed.
     """
     version = parts.versions.get(model, number)
-    if version.digest is None or _sound(version.digest, parts.artifacts):
+    if version.digest is None or parts.artifacts.sound(version.digest):
         return False
     plan = parts.jobs.get(str(version.metrics.get("job"))).spec.arguments
-    mend(model, plan["champion"], parts)  # what it learned from, or was compared with
+    if not drive.is_erased(model, plan["champion"], parts.versions):
+        mend(model, plan["champion"], parts)  # what it learned from, or was compared with
     trained = drive.derive(model, parse_spec(plan["spec"]), plan, parts.log, parts.versions, parts.artifacts)
     digest = parts.artifacts.put(trained.predictor.bundle(trained.anchors))
     if digest != version.digest:
@@ -59,11 +60,3 @@ def try_to_mend(model: str, number: int, parts: Parts) -> None:
             logger.error("the files of version {} cannot be made again: {}", number, error)
         except Exception as error:
             logger.opt(exception=error).error("the files of version {} cannot be made again", number)
-
-
-def _sound(digest: str, artifacts: Artifacts) -> bool:
-    try:
-        artifacts.get(digest)
-    except (IntegrityError, NotFoundError):
-        return False
-    return True

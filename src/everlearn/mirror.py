@@ -38,7 +38,10 @@ def main(data: Path | None = None) -> None:
             logger.info("no mirror: MLflow is off or not installed")
             stop.wait()
             return
-        Dispatcher(installation.outbox, DESTINATION, registry.mirror, installation.clock).run(stop)
+        tracer = installation.tracer("mirror")
+        mirror = registry.mirror
+        Dispatcher(installation.outbox, DESTINATION, mirror, installation.clock, tracer=tracer).run(stop)
+        tracer.close()
 
     # A delivery that hangs in MLflow must not hold up the end of the process.
     thread = threading.Thread(target=deliver, name="deliver", daemon=True)

@@ -24,7 +24,14 @@ from typing import Any
 import numpy as np
 
 from everlearn import __version__, learners
-from everlearn.errors import EverlearnError, Fault, IntegrityError, InvalidError, SpecError
+from everlearn.errors import (
+    EverlearnError,
+    Fault,
+    IntegrityError,
+    InvalidError,
+    MissingExtraError,
+    SpecError,
+)
 from everlearn.features.encoder import Encoder
 from everlearn.learners import ahead, calibration
 from everlearn.learners.calibration import Calibrator
@@ -32,6 +39,8 @@ from everlearn.learners.contract import Learner
 from everlearn.learners.linear_models import Single
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import Bundle, FloatArray, Output, Row, Scalar
+from everlearn.vision import detectors
+from everlearn.vision.frames import FrameEncoder, Images, no_images
 
 FORMAT = 1
 """The newest manifest format that this code writes and reads."""
@@ -84,8 +93,13 @@ class Predictor:
         self.calibrator = calibrator
 
     @classmethod
-    def new(cls, spec: ModelSpec) -> Predictor:
-        """A predictor that has learned nothing; raises InvalidError for a learner that cannot be built."""
+    def new(cls, spec: ModelSpec, images: Images = no_images) -> Predictor:
+        """A predictor that has learned nothing; raises InvalidError for a learner that cannot be built.
+
+        ``images`` finds the images that rows name, for detection.
+        """
+        if spec.task == "detection":
+            return cls(spec, FrameEncoder(spec.features, images), detectors.build(spec))  # type: ignore[arg-type]
         parameters = spec.learner.parameters
         for name in sorted({"task", "categorical"} & parameters.keys()):
             message = f"follows from the spec's {'task' if name == 'task' else 'features'}: remove it"
@@ -95,18 +109,37 @@ class Predictor:
         learner = learners.build(spec.learner.name, task=spec.task, categorical=encoder.categorical, **given)
         return cls(spec, encoder, learner)
 
-    def learn(self, rows: Sequence[Row], targets: Sequence[Scalar]) -> None:
-        """Learn rows with their targets, in order: first the encoder, then the learner."""
+    @property
+    def tuned(self) -> bool:
+        """Whether a later version is a fine-tuning of the champion, and none begins anew."""
+        return bool(getattr(self.learner, "tuned", False))
+
+    def begin_from(self, champion: Predictor) -> None:
+        """Go on from what a champion has learned, if the learner is one that is fine-tuned."""
+        if self.tuned and type(champion.learner) is type(self.learner):
+            self.learner.begin_from(champion.learner)  # type: ignore[attr-defined]
+
+    def learn(
+        self, rows: Sequence[Row], targets: Sequence[Scalar], progress: Callable[[float], None] | None = None
+    ) -> None:
+        """Learn rows with their targets, in order: first the encoder, then the learner.
+
+        ``progress`` is told the share of it that is done, by learners that take long.
+        """
         _check_paired(rows, targets)
         if not rows:
             return
         self.encoder.learn(rows)
-        self.learner.learn(self.encoder.transform(rows), targets)
+        told = {} if progress is None or not self.tuned else {"progress": progress}
+        self.learner.learn(self.encoder.transform(rows), targets, **told)
 
     def predict(self, rows: Sequence[Row]) -> list[Output]:
         """An output for each row; changes nothing."""
         if not rows:
             return []
+        if self.spec.task == "detection":
+            frames: Any = self.encoder.transform(rows)
+            return detectors.outputs(self.learner, frames)
         answers = self.learner.predict(self.encoder.transform(rows))
         if self.calibrator is not None:
             answers = self.calibrator.apply(answers)
@@ -156,6 +189,9 @@ class Predictor:
 
     def warm(self) -> None:
         """Load what its learner has compiled, once a process, so that no request waits for it."""
+        if self.spec.task == "detection":
+            self.predict([row for row, _ in self.anchors[:1]])
+            return
         named, columns = self.spec.learner, self.encoder.categorical
         ahead.ready(named.name, self.spec.task, categorical=bool(columns), parameters=named.parameters)
 
@@ -171,7 +207,10 @@ class Predictor:
         Raises InvalidError if the learner's state holds something that has no stored form.
         """
         packed = _Packed()
-        rows = [dict(row) for row in anchors[:MAX_ANCHORS]]
+        named = self.spec.features  # who a row is of is no part of a version
+        rows = [{name: cell for name, cell in row.items() if name in named} for row in anchors[:MAX_ANCHORS]]
+        if isinstance(self.encoder, FrameEncoder):
+            rows = self.encoder.carried(rows, self.learner.size)
         manifest = {
             "format": FORMAT,
             "everlearn": __version__,
@@ -194,12 +233,15 @@ class Predictor:
         return Bundle(manifest, packed.arrays, packed.files)
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle) -> Predictor:
-        """The predictor that a bundle holds; raises IntegrityError for one that is not whole."""
+    def from_bundle(cls, bundle: Bundle, images: Images = no_images) -> Predictor:
+        """The predictor that a bundle holds; raises IntegrityError for one that is not whole.
+
+        ``images`` finds the images that rows name, for detection.
+        """
         manifest = bundle.manifest
         _check_format(manifest)
         try:
-            predictor = cls.new(parse_spec(unpack(manifest["spec"], bundle)))
+            predictor = cls.new(parse_spec(unpack(manifest["spec"], bundle)), images)
             predictor.encoder.restore(unpack(manifest["encoder"], bundle))
             predictor.learner.restore(unpack(manifest["learner"]["state"], bundle))
             if "calibrator" in manifest:
@@ -207,6 +249,8 @@ class Predictor:
             stored = unpack(manifest["anchors"], bundle)
             outputs = [Output(item["value"], item["probabilities"]) for item in stored["outputs"]]
             predictor.anchors = tuple(zip(stored["rows"], outputs, strict=True))
+        except MissingExtraError:
+            raise
         except _MALFORMED as error:
             raise IntegrityError(f"The bundle cannot be loaded: {type(error).__name__}: {error}") from error
         return predictor
@@ -215,7 +259,8 @@ class Predictor:
         """Answer the anchors again; raises IntegrityError unless each answer is the stored one to 1e-9."""
         answers = self.predict([row for row, _ in self.anchors])
         for i, ((_, stored), answer) in enumerate(zip(self.anchors, answers, strict=True)):
-            if not _same(stored, answer):
+            alike = detectors.same(stored, answer) if self.spec.task == "detection" else _same(stored, answer)
+            if not alike:
                 raise IntegrityError(
                     f"anchors[{i}] is answered {_brief(answer)} instead of {_brief(stored)}: this version "
                     "does not answer here as it did where it was made; compare its manifest's libraries"
@@ -288,8 +333,8 @@ def _brief(output: Output) -> str:
 
 
 def _learned_by(spec: ModelSpec) -> dict[str, Any]:
-    """The spec without what is judged of labels: it bears on no answer, so it changes no digest."""
-    return {name: value for name, value in spec.to_dict().items() if name != "feedback"}
+    """The spec without what bears on no answer, so that it changes no digest."""
+    return {name: value for name, value in spec.to_dict().items() if name not in ("feedback", "subject")}
 
 
 def _check_format(manifest: Mapping[str, Any]) -> None:

@@ -19,8 +19,11 @@ _GRACE = 3.0
 
 
 def identity() -> str:
-    """This process as ``host:pid:start-time``: no other process, now or later, has the same."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+    """This process as ``host/namespace:pid:start-time``: no other process, now or later, has the same.
+
+    The namespace is that of the numbers of processes: containers that share a host's name do not share it.
+    """
+    return f"{_place()}:{os.getpid()}:{_started(os.getpid())}"
 
 
 def is_dead(owner: str | None) -> bool:
@@ -29,7 +32,7 @@ def is_dead(owner: str | None) -> bool:
     ``False`` where that cannot be known: another host, or text that is no identity.
     """
     parts = (owner or "").rsplit(":", 2)
-    if len(parts) != 3 or parts[0] != socket.gethostname() or not parts[1].isdigit():
+    if len(parts) != 3 or parts[0] != _place() or not parts[1].isdigit():
         return False
     pid = int(parts[1])
     return not pid_lives(pid) or _started(pid) != parts[2]
@@ -68,6 +71,15 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+
+
+def _place() -> str:
+    """Where the number of this process means something: its host, and there its namespace."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:  # another system than Linux
+        namespace = "0"
+    return f"{socket.gethostname()}/{namespace}"
 
 
 def _watch(parent: int, on_orphaned: Callable[[], None] | None) -> None:

@@ -21,11 +21,12 @@ BACKLOG = 2048
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the server of a data folder answers."""
+    """Where the server of a data folder answers, and its dashboard if it has one."""
 
     url: str
     pid: int
     started_at: float
+    dashboard: str | None = None
 
 
 class DataLock:
@@ -89,14 +90,19 @@ def is_locked(data: Path) -> bool:
     return False
 
 
-def bind(host: str, port: int, data: Path) -> socket.socket:
+def bind(host: str, port: int, data: Path, option: str = "--port") -> socket.socket:
     """A listening socket. Raises ConflictError when the port is in use, InvalidError for a bad address.
+
+    ``option`` is what the errors tell people to use.
 
     When the port is still held by what a killed supervisor of the same data folder left, waits for
     those processes to end.
     """
     before = read_server(data)
-    leftovers = before is not None and before.url.endswith(f":{port}") and not pid_lives(before.pid)
+    held = [] if before is None else [url for url in (before.url, before.dashboard) if url is not None]
+    leftovers = (
+        before is not None and any(url.endswith(f":{port}") for url in held) and not pid_lives(before.pid)
+    )
     deadline = time.monotonic() + (RELEASE_SECONDS if leftovers else 0.0)
     while True:
         try:
@@ -105,11 +111,11 @@ def bind(host: str, port: int, data: Path) -> socket.socket:
             if error.errno != errno.EADDRINUSE:
                 raise InvalidError(
                     f"Cannot listen on {host} port {port}: {error.strerror or error}; "
-                    "use another --host or --port"
+                    f"use another {option.replace('port', 'host')} or {option}"
                 ) from None
             if time.monotonic() >= deadline:
                 raise ConflictError(
-                    f"Port {port} on {host} is in use by another program: stop it, or use --port {port + 1}"
+                    f"Port {port} on {host} is in use by another program: stop it, or use {option} {port + 1}"
                 ) from None
         time.sleep(0.1)
 
@@ -126,10 +132,10 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def record_server(data: Path, url: str) -> None:
+def record_server(data: Path, url: str, dashboard: str | None = None) -> None:
     """Note where this process's server answers, for other commands on the same folder."""
     draft = data / f".server-{os.getpid()}.json"
-    note = {"url": url, "pid": os.getpid(), "started_at": time.time()}
+    note = {"url": url, "pid": os.getpid(), "started_at": time.time(), "dashboard": dashboard}
     draft.write_text(json.dumps(note) + "\n", encoding="utf-8")
     draft.replace(data / "server.json")
 
@@ -145,7 +151,9 @@ def read_server(data: Path) -> Server | None:
     """Where the server of a data folder answers, or answered; ``None`` without a (readable) note."""
     try:
         note: dict[str, Any] = json.loads((data / "server.json").read_text(encoding="utf-8"))
-        return Server(str(note["url"]), int(note["pid"]), float(note["started_at"]))
+        dashboard = note.get("dashboard")
+        told = None if dashboard is None else str(dashboard)
+        return Server(str(note["url"]), int(note["pid"]), float(note["started_at"]), told)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

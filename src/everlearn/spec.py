@@ -20,6 +20,26 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 CLASSIFICATION_METRICS = ("accuracy", "f1", "auc", "kappa_m", "kappa_t", "log_loss")
 REGRESSION_METRICS = ("r2", "mae", "rmse")
+DETECTION_METRICS = ("frame_f1",)
+
+MEASURED = (
+    "brightness",
+    "contrast",
+    "colour",
+    "sharpness",
+    "texture_1",
+    "texture_2",
+    "texture_3",
+    "texture_4",
+)
+"""Numeric features that a detection model has beside its image, unless its spec declares them otherwise: what
+is measured of every frame. They depend on no version, so a frame has the same ones whoever answers it."""
+
+_METRICS = {
+    "classification": CLASSIFICATION_METRICS,
+    "regression": REGRESSION_METRICS,
+    "detection": DETECTION_METRICS,
+}
 LOWER_IS_BETTER = frozenset({"log_loss", "mae", "rmse"})
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d|w)$")
@@ -177,13 +197,18 @@ class RegimeSpec(_Frozen):
     """How regimes are remembered: up to ``anchors`` rows of each are kept out of all training.
 
     One row in ``anchor_every`` may become an anchor (0: none, and no memory of regimes). ``protect``
-    overrules by regime number whether it must not be forgotten (``true``) or is obsolete (``false``).
+    overrules by regime number whether it must not be forgotten (``true``) or is obsolete (``false``);
+    ``"all"``: no regime must be forgotten, nor any that is yet to come.
     """
 
     anchors: Annotated[int, Field(ge=0)] = 200
     anchor_every: Annotated[int, Field(ge=0)] = 40
     most: Annotated[int, Field(ge=1)] = 12
-    protect: dict[int, bool] = {}
+    protect: dict[int, bool] | Literal["all"] = {}
+
+    def told(self, number: int) -> bool | None:
+        """What the operator says of a regime: protected, obsolete, or nothing."""
+        return True if self.protect == "all" else self.protect.get(number)
 
 
 class AbstainSpec(_Frozen):
@@ -235,12 +260,18 @@ class ModelSpec(_Frozen):
     learner takes in before it publishes a version. ``strict`` refuses columns that the schema does
     not name instead of ignoring them. ``durability`` is what an acknowledged prediction or label survives:
     ``sync`` a power cut, ``group`` the death of every process, ``async`` (predictions alone) neither.
+    ``subject`` names the column that says whose row it is, so that the rows of one can be erased: a
+    categorical feature, or a column beside them that is stored with the row and never learned.
+
+    ``detection`` has one feature of kind ``image``; what is measured of every frame
+    (:data:`MEASURED`) stands beside it, and its learner is ``yolo`` by default.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     task: Task = "classification"
     target: Annotated[str, Field(min_length=1)]
     features: Annotated[dict[str, FeatureKind], Field(min_length=1)]
+    subject: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     learner: LearnerSpec = LearnerSpec()
     update: Literal["stream", "triggered"] | None = None
     metric: str | None = None
@@ -279,15 +310,21 @@ class ModelSpec(_Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _metric_of_task(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and value.get("metric") is None:
-            metric = "r2" if value.get("task") == "regression" else "accuracy"
-            return {**value, "metric": metric}
+    def _completed(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if value.get("task") == "detection":
+            value = _completed_detection(value)
+        if value.get("metric") is None:
+            return {**value, "metric": _METRICS.get(str(value.get("task")), CLASSIFICATION_METRICS)[0]}
         return value
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSpec:
-        known = REGRESSION_METRICS if self.task == "regression" else CLASSIFICATION_METRICS
+        known = _METRICS[self.task]
+        images = sum(kind == "image" for kind in self.features.values())
+        if images != (self.task == "detection"):
+            raise ValueError(f"features: {images} are images: task detection has one, the other tasks none")
         if self.metric not in known:
             raise ValueError(f"metric {self.metric!r} is not one of {', '.join(known)} ({self.task})")
         if self.target in self.features:
@@ -297,9 +334,18 @@ class ModelSpec(_Frozen):
             raise ValueError(f"gate.segments names {unknown[0]!r}, which is no feature: name columns")
         if self.route is not None and self.route.by is not None and self.route.by not in self.features:
             raise ValueError(f"route.by names {self.route.by!r}, which is no feature: name a column")
+        if self.subject is not None:
+            _check_subject(self.subject, self)
         if self.threshold is None and self.metric in LOWER_IS_BETTER and self.policy.name == "threshold":
             raise ValueError(f"threshold is needed: {self.metric} has no natural one (or use policy 'every')")
         return self
+
+    @property
+    def columns(self) -> dict[str, FeatureKind]:
+        """The columns that are stored with a row: the features, and the one that names its subject."""
+        if self.subject is None or self.subject in self.features:
+            return dict(self.features)
+        return {**self.features, self.subject: "categorical"}
 
     @property
     def horizon_rows(self) -> int | None:
@@ -321,6 +367,29 @@ class ModelSpec(_Frozen):
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON values; ``parse_spec`` reads it back."""
         return self.model_dump(mode="json")
+
+
+def _completed_detection(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A detection's spec with its learner, and with what is measured of every frame among its features."""
+    features, learner = value.get("features"), value.get("learner") or "yolo"
+    if isinstance(learner, Mapping):
+        learner = {"name": "yolo", **learner}
+    if isinstance(features, Mapping):
+        features = {**dict.fromkeys(MEASURED, "numeric"), **features}
+    return {**value, "features": features, "learner": learner}
+
+
+def _check_subject(subject: str, spec: ModelSpec) -> None:
+    """Raise ValueError for a column that cannot name whose row it is."""
+    if spec.task == "detection":
+        raise ValueError("subject: the images of a detection are not erased by subject: leave it out")
+    if subject == spec.target:
+        raise ValueError(f"subject {subject!r} is the target: name another column")
+    if spec.features.get(subject, "categorical") != "categorical":
+        kind = spec.features[subject]
+        raise ValueError(f"subject {subject!r} is a {kind} feature: declare it categorical, or no feature")
+    if subject in spec.gate.segments:
+        raise ValueError(f"subject {subject!r} is in gate.segments: a person is no segment, remove it there")
 
 
 def parse_spec(value: Mapping[str, Any]) -> ModelSpec:

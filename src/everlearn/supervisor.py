@@ -16,19 +16,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Protocol
 
 from everlearn import __version__
-from everlearn.errors import UnavailableError
+from everlearn.children import Child, Part
+from everlearn.errors import EverlearnError, UnavailableError
 from everlearn.learners import ahead
 from everlearn.processes import PARENT, stop_on_signals
 from everlearn.running import DataLock, bind, forget_server, is_ready, record_server, url_of
 from everlearn.wiring import Installation
 
 LISTEN_FD = "EVERLEARN_LISTEN_FD"
+BACKGROUND_METRICS = "EVERLEARN_BACKGROUND_METRICS"
 COMPILER = (
     "from everlearn.processes import die_with_parent; from everlearn.learners.ahead import main;"
     "die_with_parent(); main()"
@@ -38,87 +41,16 @@ BACKGROUND = 5
 POLL_SECONDS = 0.1
 STOP_SECONDS = 4.0
 READY_SECONDS = 120.0
-STEADY_SECONDS = 30.0
-MAX_PAUSE = 30.0
 MAX_DEATHS_BEFORE_READY = 5
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HARMLESS = ("PATH", "HOME", "LANG", "LC_", "TZ", "TMP", "PYTHON", "VIRTUAL_ENV", "LD_", "SSL_", "NO_PROXY")
+"""What the names of variables begin with that a process without secrets gets."""
 
 
 class Say(Protocol):
     """Tells the operator something: ``text`` to people, ``event`` and ``facts`` to programs."""
 
     def __call__(self, event: str, text: str, **facts: object) -> None: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A process to keep running: its name, the module it runs, its own variables, its niceness."""
-
-    name: str
-    module: str
-    environment: Mapping[str, str] = field(default_factory=dict)
-    arguments: Sequence[str] = ()
-    niceness: int = 0
-
-
-class Child:
-    """One part and the process that runs it now."""
-
-    def __init__(
-        self, part: Part, environment: Mapping[str, str], fd: int | None, output: IO[bytes] | None
-    ) -> None:
-        self.part = part
-        self._environment = {**environment, **part.environment}
-        self._fd, self._output = fd, output
-        self.process: subprocess.Popen[bytes] | None = None
-        self.deaths = 0
-        self.due = 0.0
-        self._started = 0.0
-
-    def start(self) -> None:
-        """Start the process. Call from the main thread alone: children are bound to the thread's life."""
-        command = [sys.executable, "-m", self.part.module, *self.part.arguments]
-        self.process = subprocess.Popen(  # noqa: S603 - our own modules
-            command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-            pass_fds=() if self._fd is None else (self._fd,),
-            process_group=0,  # Ctrl-C on the terminal reaches the supervisor alone, which stops them in order
-        )
-        if self.part.niceness:
-            os.setpriority(os.PRIO_PROCESS, self.process.pid, self.part.niceness)
-        self._started = time.monotonic()
-
-    def died(self) -> str | None:
-        """How it ended, once for each death, having set when it is due again; ``None`` while it lives."""
-        if self.process is None or (code := self.process.poll()) is None:
-            return None
-        now = time.monotonic()
-        if now - self._started > STEADY_SECONDS:
-            self.deaths = 0
-        pause = 0.0 if self.deaths == 0 else min(0.25 * 2.0**self.deaths, MAX_PAUSE)
-        self.deaths += 1
-        self.due = now + pause
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        text = f"{self.part.name} (process {self.process.pid}) {how}; starting it again in {pause:.1f} s"
-        self.process = None
-        return text
-
-    def signal(self, number: int) -> None:
-        """Send a signal, if it runs."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for its end; returns whether it has ended."""
-        if self.process is None:
-            return True
-        try:
-            self.process.wait(max(seconds, 0.0))
-        except subprocess.TimeoutExpired:
-            return False
-        return True
 
 
 class Supervisor:
@@ -133,6 +65,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._children: list[Child] = []
         self._url = ""
+        self._dashboard_hint = "off"
 
     def stop(self) -> None:
         """Ask it to stop; callable from a signal handler. Asked twice, children are not waited for."""
@@ -150,9 +83,13 @@ class Supervisor:
         started = time.monotonic()
         data = self._settings.data
         key, is_new = self._installation.prepare()
-        with DataLock(data), bind(self._settings.host, self._settings.port, data) as listener:
+        with (
+            DataLock(data),
+            bind(self._settings.host, self._settings.port, data) as listener,
+            self._window() as window,
+        ):
             self._url = url_of(listener)
-            self._announce(key if is_new else None)
+            self._announce(key if is_new else None, None if window is None else url_of(window))
             self._installation.migrate()
             self._invite_admin()
             stop_on_signals(self.stop)
@@ -161,7 +98,7 @@ class Supervisor:
             with self._output() as output:
                 self._children = self._family(listener, output)
                 try:
-                    self._keep_running(started, key)
+                    self._keep_running(started, key, None if window is None else self._pane(window, output))
                 finally:
                     self._stop_all()
                     forget_server(data)
@@ -188,7 +125,7 @@ class Supervisor:
             compiler.terminate()
             compiler.wait()
 
-    def _keep_running(self, started: float, key: str) -> None:
+    def _keep_running(self, started: float, key: str, dashboard: Child | None) -> None:
         if self._stop.is_set():
             return
         for child in self._children:
@@ -196,9 +133,12 @@ class Supervisor:
         self._await_ready()
         if self._stop.is_set():
             return
-        record_server(self._settings.data, self._url)
+        record_server(self._settings.data, self._url, dashboard.url if dashboard else None)
         seconds = time.monotonic() - started
         self._say("ready", f"ready in {seconds:.1f} s; stop with Ctrl-C", url=self._url, pid=os.getpid())
+        if dashboard is not None:  # it comes last, and serving does not depend on it
+            self._children.append(dashboard)
+            dashboard.start()
         player = self._play(key) if self._demo else None
         while not self._stop.wait(POLL_SECONDS):
             self._revive()
@@ -254,19 +194,52 @@ class Supervisor:
         environment = {**os.environ, **settings.environment(), PARENT: str(os.getpid())}
         listener.set_inheritable(True)
         handed = {LISTEN_FD: str(listener.fileno())}
+        ours, theirs = _metrics_folders(settings.data.absolute() / "metrics")
+        handed[BACKGROUND_METRICS] = theirs
         if settings.workers > 1:
-            metrics = settings.data.absolute() / "metrics"
-            shutil.rmtree(metrics, ignore_errors=True)
-            metrics.mkdir()
-            handed["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+            handed["PROMETHEUS_MULTIPROC_DIR"] = ours
         names = ["api"] if settings.workers == 1 else [f"api-{i + 1}" for i in range(settings.workers)]
         family = [
             Child(Part(n, "everlearn.api.serve", handed), environment, listener.fileno(), output)
             for n in names
         ]
         names = ["worker", "scheduler", *(["mirror"] if self._installation.mirrors else [])]
-        others = [Part(name, f"everlearn.{name}", niceness=BACKGROUND) for name in names]
+        counted = {"PROMETHEUS_MULTIPROC_DIR": theirs, "EVERLEARN_METRICS_PORT": ""}
+        others = [Part(name, f"everlearn.{name}", counted, niceness=BACKGROUND) for name in names]
         return family + [Child(part, environment, None, output) for part in others]
+
+    @contextmanager
+    def _window(self) -> Iterator[socket.socket | None]:
+        """The socket of the dashboard; ``None``, and a hint why, where there is to be none."""
+        settings = self._settings
+        if not settings.dashboard:
+            yield None
+        elif find_spec("streamlit") is None:
+            self._dashboard_hint = "not installed: pip install 'everlearn[dashboard]'"
+            yield None
+        else:
+            try:
+                window = bind(
+                    settings.dashboard_host, settings.dashboard_port, settings.data, "--dashboard-port"
+                )
+            except EverlearnError as error:
+                self._dashboard_hint = f"off: {error.detail}"
+                yield None
+            else:
+                with window:
+                    yield window
+
+    def _pane(self, window: socket.socket, output: IO[bytes] | None) -> Child:
+        """The process of the dashboard. It knows where the API answers, and gets no secret of this one."""
+        settings = self._settings
+        window.set_inheritable(True)
+        arguments = ["--url", self._url, "--host", settings.dashboard_host]
+        if settings.api_key is None and settings.dashboard_host in LOOPBACK:
+            arguments += ["--key-path", str(settings.key_path.absolute())]
+        environment = {name: value for name, value in os.environ.items() if name.startswith(HARMLESS)}
+        environment |= {PARENT: str(os.getpid()), LISTEN_FD: str(window.fileno())}
+        part = Part("dashboard", "everlearn.dashboard", arguments=arguments, niceness=BACKGROUND)
+        return Child(part, environment, window.fileno(), output, url_of(window))
 
     def _output(self) -> _Output:
         return _Output(self._settings.data / "everlearn.log" if self._demo else None)
@@ -288,39 +261,36 @@ class Supervisor:
             )
         self._say("demo", text, exit_code=code)
 
-    def _announce(self, new_key: str | None) -> None:
-        settings = self._settings
+    def _announce(self, new_key: str | None, dashboard: str | None) -> None:
+        settings, path = self._settings, self._settings.key_path
         self._say(
             "start", f"everlearn {__version__}", version=__version__, pid=os.getpid(), data=str(settings.data)
         )
-        self._say("api", f"  API     {self._url}", url=self._url)
-        self._say("docs", f"  docs    {self._url}/docs", url=f"{self._url}/docs")
+        self._tell("api", "API", self._url, url=self._url)
+        self._tell("docs", "docs", f"{self._url}/docs", url=f"{self._url}/docs")
+        self._tell("dashboard", "dashboard", dashboard or self._dashboard_hint, url=dashboard)
         if new_key is not None:
-            path = settings.key_path
-            self._say(
-                "key",
-                f"  key     {new_key}  (shown this once; it stands in {path})",
-                key=new_key,
-                path=str(path),
-            )
+            text = f"{new_key}  (shown this once; it stands in {path})"
+            self._tell("key", "key", text, key=new_key, path=str(path))
         elif settings.api_key is not None:
-            self._say("key", "  key     from EVERLEARN_API_KEY")
+            self._tell("key", "key", "from EVERLEARN_API_KEY")
         else:
-            self._say("key", f"  key     in {settings.key_path}", path=str(settings.key_path))
-        self._say(
-            "mlflow",
-            f"  MLflow  {self._mlflow_hint()}",
-            uri=settings.mlflow_uri if self._installation.mirrors else None,
-        )
+            self._tell("key", "key", f"in {path}", path=str(path))
+        uri = settings.mlflow_uri if self._installation.mirrors else None
+        self._tell("mlflow", "MLflow", self._mlflow_hint(), uri=uri)
         if self._demo:
             log = settings.data / "everlearn.log"
-            self._say("log", f"  log     {log}", path=str(log))
+            self._tell("log", "log", str(log), path=str(log))
+
+    def _tell(self, event: str, name: str, text: str, **facts: object) -> None:
+        """One line of what there is, the names one below the other."""
+        self._say(event, f"  {name:<9}  {text}", **facts)
 
     def _invite_admin(self) -> None:
         token = self._installation.first_admin()
         if token is not None:
             command = f"everlearn users accept admin {token}"
-            self._say("admin", f"  admin   {command}  (sets a password; shown this once)", invite=token)
+            self._tell("admin", "admin", f"{command}  (sets a password; shown this once)", invite=token)
 
     def _mlflow_hint(self) -> str:
         uri = self._settings.mlflow_uri
@@ -329,6 +299,15 @@ class Supervisor:
         if not self._installation.mirrors:
             return "not installed: pip install 'everlearn[mlflow]'"
         return f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
+
+
+def _metrics_folders(folder: Path) -> tuple[str, str]:
+    """Empty folders for what the API processes count, and for what the processes beside them do."""
+    shutil.rmtree(folder, ignore_errors=True)
+    ours, theirs = folder / "api", folder / "background"
+    ours.mkdir(parents=True)
+    theirs.mkdir()
+    return str(ours), str(theirs)
 
 
 class _Output:

@@ -28,16 +28,16 @@ T = TypeVar("T")
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
-Task: TypeAlias = Literal["classification", "regression"]
-FeatureKind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]
+Task: TypeAlias = Literal["classification", "regression", "detection"]
+FeatureKind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp", "image"]
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):
     """What a version answers for one row.
 
-    ``value`` is the most probable class (classification) or the estimate (regression); ``None`` while
-    nothing is known. ``probabilities`` maps each known class to its probability and is ``None`` for
-    regression.
+    ``value`` is the most probable class (classification), the estimate (regression), or the text of the boxes
+    (detection: see :mod:`everlearn.vision.boxes`); ``None`` while nothing is known. ``probabilities`` maps
+    each known class to its probability and is ``None`` for the other tasks.
     """
 
     value: Scalar
@@ -117,10 +117,13 @@ COMMANDS = (
     "quarantine",
     "release",
     "unlearn",
+    "erase",
 )
 """An operator's commands: ``configure {spec}``, ``retrain {force}``, ``promote {version}``, ``rollback``,
-``freeze`` and ``unfreeze`` without arguments of their own, ``quarantine {source}``, ``release {source}``, and
-``unlearn {source, since}`` (``since``: a position; what the source gave before it stays learned).
+``freeze`` and ``unfreeze`` without arguments of their own, ``quarantine {source}``, ``release {source}``,
+``unlearn {source, since}`` (``since``: a position; what the source gave before it stays learned), and
+``erase {erasure, events, known}`` (how many events were erased, and the first position at which one of them
+could be learned, if any could).
 
 Every command may carry ``by`` (who asked) and ``why``.
 """
@@ -178,6 +181,7 @@ class Status(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     PARKED = "parked"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +193,8 @@ class Receipt:
       other features.
     * label: ``accepted``; ``duplicate`` for the value already known; ``conflict`` for another value
       that is not marked as a correction; ``parked`` for an id that no prediction has yet (recorded,
-      and joined when the prediction appears).
+      and joined when the prediction appears); ``erased`` for that of a prediction that was erased (it is
+      not recorded).
     * other kinds: ``accepted``, or ``duplicate`` for a key already known.
     """
 
@@ -239,6 +244,15 @@ class Bundle:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store of bundles holds under a digest: its bytes, and when it was put last."""
+
+    digest: str
+    bytes: int
+    at: float
+
+
 class VersionState(StrEnum):
     """Where a version is in its life."""
 
@@ -246,6 +260,8 @@ class VersionState(StrEnum):
     CHAMPION = "champion"
     ARCHIVED = "archived"
     REFUSED = "refused"
+    ERASED = "erased"
+    """It had learned what was erased since, so its artifact is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +317,7 @@ class DecisionKind(StrEnum):
     QUARANTINE = "quarantine"
     RELEASE = "release"
     UNLEARN = "unlearn"
+    ERASE = "erase"
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,21 +338,96 @@ class Decision:
     code: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Where a model stands, in numbers: its log, how far the loop has read it, and who answers.
+
+    ``id`` is never that of a model that was deleted; ``decisions`` is the number of the newest decision.
+    """
+
+    id: int
+    name: str
+    head: Head
+    cursor: int
+    decisions: int
+    champion: int
+    term: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How many jobs have ended, and how many seconds their last attempts took together."""
+
+    jobs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many messages wait, and the ids of the oldest and the newest."""
+
+    messages: int
+    oldest: int
+    newest: int
+
+
 class JobState(StrEnum):
-    """Where a job is in its life."""
+    """Where a job is in its life.
+
+    ``failed``: it cannot be done, and says why. ``dead``: it might have been done, but went wrong in every
+    attempt; it waits for an operator. ``cancelled``: an operator ended it.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.DEAD)
+"""The states in which nobody works on a job any more."""
+
+ADVANCE, TRAIN, VISION, MAINTENANCE = "advance", "train", "vision", "maintenance"
+QUEUES = (ADVANCE, TRAIN, VISION, MAINTENANCE)
+"""The queues. ``advance`` moves the loops on, and has the short jobs that a loop waits for."""
+
+ROUTES: Mapping[str, str] = {
+    "shadow": ADVANCE,
+    "regime": ADVANCE,
+    "train": TRAIN,
+    "vision": VISION,
+    "what_if": MAINTENANCE,
+    "verify": MAINTENANCE,
+    "hindsight": MAINTENANCE,
+}
+"""Which queue a kind of job goes through."""
+
+ASIDE = frozenset({"what_if", "verify", "hindsight"})
+"""The kinds that no loop asked for: their end is no event, and their result stays with the job."""
+
+
+LEASE_RAN_OUT = "the lease of the worker before ran out"
+"""The error of a job that is done again because its worker was not heard of any more."""
+
+
+def queue_of(kind: str) -> str:
+    """The queue of a kind of job.
+
+    >>> queue_of("shadow"), queue_of("train")
+    ('advance', 'train')
+    """
+    return ROUTES.get(kind, TRAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """Background work that the loop asked for. ``arguments`` fix its inputs, so it can be repeated.
 
-    ``kind`` is ``train`` (makes ``version``) or ``shadow`` (scores versions on rows already answered).
+    ``kind`` is ``train`` (makes ``version``), ``shadow`` (scores versions on rows already answered) or
+    ``regime`` (tests versions on a known regime).
     """
 
     id: str
@@ -347,7 +439,12 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job and its lease. ``token`` is the fencing token: it grows with every lease."""
+    """A job and its lease. ``token`` is the fencing token: it grows with every lease.
+
+    ``attempts`` are those that were begun, but for those given back by a worker that was stopped;
+    ``started_at`` is when the newest began. ``traceback`` is where the last error came from, ``result`` what
+    a job that no loop asked for has found.
+    """
 
     spec: JobSpec
     state: JobState = JobState.QUEUED
@@ -360,6 +457,19 @@ class Job:
     error: str | None = None
     created_at: float = 0.0
     finished_at: float | None = None
+    started_at: float | None = None
+    traceback: str | None = None
+    result: Mapping[str, Any] | None = None
+
+    @property
+    def queue(self) -> str:
+        """The queue that it goes through."""
+        return queue_of(self.spec.kind)
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether this attempt began because the lease of the one before ran out."""
+        return self.error == LEASE_RAN_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,9 +483,57 @@ class Promotion:
     decision: int
 
 
+class ScorePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The score of a stretch of matured rows, in the model's metric; see :mod:`everlearn.loop.history`.
+
+    Points of a ``level`` count from 1; a point of level 0 is one window. It became known at the event
+    ``seq``, at the time ``at``, when ``row`` predictions had been made; its own rows lie, but for some that
+    were late, from the prediction ``first`` to ``last``. ``lower`` and ``upper`` are the
+    confidence bounds, ``low`` and ``high`` the lowest and highest window in it. ``no_change`` and
+    ``never_updated`` are the baselines' scores; the second is filled in later. ``candidate`` and ``bake``
+    are the running evidence at its end.
+    """
+
+    level: int
+    number: int
+    seq: int
+    at: float
+    row: int
+    rows: int
+    first: int
+    last: int
+    score: float | None
+    lower: float | None
+    upper: float | None
+    low: float | None
+    high: float | None
+    no_change: float | None
+    threshold: float
+    champion: int
+    candidate: Mapping[str, Any] | None = None
+    bake: Mapping[str, Any] | None = None
+    never_updated: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a model stands, read for many at once. ``card`` is what the loop said of it, as JSON.
+
+    ``card`` is empty for a model whose loop has not moved since cards are written.
+    """
+
+    model: str
+    card: bytes
+    champion: int
+    since: float
+    head: Head
+    cursor: int
+    decision: Decision | None
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """All that one advance of the loop writes, in one transaction."""
+    """All that one advance of the loop writes, in one transaction. ``card``: what it says of the model."""
 
     before: int
     cursor: int
@@ -384,6 +542,8 @@ class Step:
     jobs: Sequence[JobSpec] = ()
     promotions: Sequence[Promotion] = ()
     refused: Sequence[int] = ()
+    points: Sequence[ScorePoint] = ()
+    card: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +552,73 @@ class Checkpoint:
 
     cursor: int = 0
     state: bytes = b""
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """What an erasure took out of the log: kept only until nothing of it is left anywhere.
+
+    ``ids`` and ``rows`` (numbers) of its predictions, ``seqs`` of all its events. ``truths`` are pairs of the
+    position at which a label of it was learned first, and its value; ``known`` is the first position at which
+    a row of it could be learned. ``files`` are the digests in its rows: images are stored under them.
+    """
+
+    ids: list[str] = []
+    rows: list[int] = []
+    seqs: list[int] = []
+    truths: list[tuple[int, bool | int | float | str]] = []
+    known: int | None = None
+    files: list[str] = []
+
+
+class ErasureState(StrEnum):
+    """How far an erasure is: the log is clean, the loop's state is, and everything is, with a certificate."""
+
+    LOGGED = "logged"
+    FORGOTTEN = "forgotten"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The removal of one subject's rows from a model.
+
+    ``subject`` is the salted SHA-256 of their id. ``seq`` is the position of the command, ``deadline`` the
+    time by which no version that learned the rows may answer any more. ``gone`` is ``None`` once it is done.
+    ``removed`` counts what was removed, by where it lay.
+    """
+
+    id: str
+    model: str
+    subject: str
+    state: ErasureState
+    seq: int
+    at: float
+    deadline: float
+    by: str
+    removed: Mapping[str, int] = field(default_factory=dict)
+    gone: Gone | None = None
+    certificate: Mapping[str, Any] | None = None
+    done_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Up to where a model's log has been thinned out.
+
+    ``state`` is the loop's at position ``seq``: the record is proven from there on. Events from ``kept_from``
+    on are all there, and from ``known_from`` on (which is no later) all that learning reads.
+    """
+
+    seq: int
+    kept_from: int
+    known_from: int
+    at: float
+    state: bytes
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Where the fold begins."""
+        return Checkpoint(self.seq, self.state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,15 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from everlearn.config import Settings, make_key, make_token_secrets, read_admin_password, read_key
+from everlearn.config import (
+    Settings,
+    make_key,
+    make_token_secrets,
+    read_admin_password,
+    read_broker_url,
+    read_key,
+    read_secret,
+)
 from everlearn.config import describe as describe_settings
 from everlearn.errors import InvalidError, NotFoundError
 from everlearn.running import unusable_folder
@@ -14,12 +22,35 @@ from everlearn.running import unusable_folder
 __all__ = ["Installation", "describe_settings", "model_names"]
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from everlearn.access.ports import AccessStore
-    from everlearn.adapters.artifacts import FolderArtifacts
+    from everlearn.adapters.alerts import Alerting
+    from everlearn.adapters.alerts.plan import Plan
     from everlearn.adapters.clock import SystemClock
     from everlearn.adapters.sql import SqlStore
+    from everlearn.adapters.sql.retention import SqlRetention
     from everlearn.adapters.tokens import Hs256
-    from everlearn.ports import Jobs, Ledger, Log, Models, Outbox, Registry, Versions
+    from everlearn.adapters.tracing import Untraced
+    from everlearn.adapters.uptime_kuma_plan import KumaAccount
+    from everlearn.certificates import Seal
+    from everlearn.ports import (
+        Announcements,
+        Artifacts,
+        Backlog,
+        Erasures,
+        Jobs,
+        Leases,
+        Ledger,
+        Log,
+        Models,
+        Outbox,
+        Registry,
+        Remains,
+        Scores,
+        Tallies,
+        Versions,
+    )
 
 
 class Installation:
@@ -32,6 +63,7 @@ class Installation:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._tracer: Untraced | None = None
 
     @classmethod
     def load(cls, **overrides: Any) -> Installation:
@@ -73,14 +105,61 @@ class Installation:
         return self.store.ledger
 
     @property
+    def scores(self) -> Scores:
+        """The score over time, and where all models stand."""
+        return self.store.scores
+
+    @property
     def jobs(self) -> Jobs:
         """The jobs."""
         return self.store.jobs
 
     @property
+    def backlog(self) -> Backlog:
+        """The backlog."""
+        return self.store.backlog
+
+    @property
+    def leases(self) -> Leases:
+        """The leases."""
+        return self.store.leases
+
+    @property
+    def erasures(self) -> Erasures:
+        """The erasures."""
+        return self.store.erasures
+
+    @property
+    def remains(self) -> Remains:
+        """What erasures may have left."""
+        return self.store.remains
+
+    @property
+    def seal(self) -> Seal:
+        """Signs certificates; makes its secret if there is none yet."""
+        from everlearn.certificates import Seal
+
+        return Seal(make_token_secrets(self.settings))
+
+    @property
+    def retention(self) -> SqlRetention:
+        """What dropping old events asks of the database."""
+        return self.store.retention
+
+    @property
+    def announcements(self) -> Announcements | None:
+        """New champions, told as they are promoted; ``None`` where the database cannot."""
+        return self.store.announcements
+
+    @property
     def outbox(self) -> Outbox:
         """The outbox."""
         return self.store.outbox
+
+    @property
+    def tallies(self) -> Tallies:
+        """What monitoring reads."""
+        return self.store.tallies
 
     @property
     def access(self) -> AccessStore:
@@ -95,11 +174,70 @@ class Installation:
         return Hs256(make_token_secrets(self.settings))
 
     @cached_property
-    def artifacts(self) -> FolderArtifacts:
-        """The stored versions."""
-        from everlearn.adapters.artifacts import FolderArtifacts
+    def artifacts(self) -> Artifacts:
+        """The stored versions. Raises InvalidError or MissingExtraError for a URL that cannot be used."""
+        settings = self.settings
+        if settings.artifacts_url is None:
+            from everlearn.adapters.artifacts import FolderArtifacts
 
-        return FolderArtifacts(self.settings.artifacts_folder)
+            return FolderArtifacts(settings.artifacts_folder)
+        from everlearn.adapters.artifact_cache import ArtifactCache
+        from everlearn.adapters.object_store import ObjectArtifacts
+
+        cache = ArtifactCache(settings.artifacts_folder, settings.artifacts_cache_mb << 20)
+        return ObjectArtifacts(settings.artifacts_url, cache)
+
+    @property
+    def alert_plan(self) -> Plan:
+        """Who is told of alerts; raises InvalidError for a file that cannot be."""
+        from everlearn.adapters.alerts.plan import read_plan
+
+        path = self.settings.alerts_path
+        if self.settings.alerts is not None and not path.is_file():
+            raise InvalidError(f"EVERLEARN_ALERTS names {path}, which is not there: write it, or unset it")
+        return read_plan(path)
+
+    def alerting(self, may: Callable[[], bool]) -> Alerting:
+        """What routes and delivers alerts, while ``may`` lets it."""
+        from everlearn.adapters.alerts import Alerting
+
+        return Alerting(
+            self.outbox,
+            self.ledger,
+            self.alert_plan,
+            self.clock,
+            may=may,
+            scores=self.scores,
+            tracer=self.tracer("scheduler"),
+        )
+
+    def tracer(self, part: str) -> Untraced:
+        """What traces the work of a process; raises MissingExtraError where its library is not there."""
+        if self._tracer is None:
+            from everlearn.adapters.tracing import tracing
+
+            self._tracer = tracing(part, self.settings.otel_endpoint)
+        return self._tracer
+
+    @property
+    def heartbeat_url(self) -> str | None:
+        """Where workers push heart-beats to; raises InvalidError for what is no address."""
+        from everlearn.adapters.heartbeats import check_address
+
+        url = read_secret(self.settings, "heartbeat_url")
+        return None if url is None else check_address(url)
+
+    def uptime_kuma(self, url: str | None = None) -> KumaAccount:
+        """Where Uptime Kuma is and who logs in there; raises InvalidError that names what is not set."""
+        from everlearn.adapters.uptime_kuma_plan import KumaAccount
+
+        settings = self.settings
+        return KumaAccount.of(
+            url or settings.uptime_kuma_url,
+            settings.uptime_kuma_user,
+            read_secret(settings, "uptime_kuma_password"),
+            read_secret(settings, "uptime_kuma_key"),
+        )
 
     @property
     def mirrors(self) -> bool:
@@ -125,6 +263,11 @@ class Installation:
         )
 
     @property
+    def broker_url(self) -> str | None:
+        """The broker that tells workers of work, or ``None``. Raises InvalidError for one that is none."""
+        return read_broker_url(self.settings)
+
+    @property
     def api_key(self) -> str:
         """The API key; raises InvalidError if none was made yet."""
         key = read_key(self.settings)
@@ -140,10 +283,14 @@ class Installation:
 
         Raises InvalidError where the folder cannot be made or written, or a secret is too weak.
         """
+        from everlearn.adapters.tracing import wanted
+
         try:
             self.settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
             make_token_secrets(self.settings)
             read_admin_password(self.settings)
+            _ = self.artifacts  # a URL that cannot be used stops the start
+            wanted(self.settings.otel_endpoint)  # and so does a library that is not there
             return make_key(self.settings)
         except OSError as error:
             raise unusable_folder(self.settings.data, error) from error
@@ -178,18 +325,15 @@ class Installation:
         return model_names(self.models)
 
     def close(self) -> None:
-        """Give back connections."""
+        """Give back connections, and hand over the last spans."""
+        if self._tracer is not None:
+            self._tracer.close()
         if "store" in self.__dict__:
             self.store.close()
 
 
 def model_names(models: Models) -> list[str]:
-    """The names of all models, read page by page."""
-    names: list[str] = []
-    cursor: str | None = None
-    while True:
-        page = models.list(cursor, 1000)
-        names.extend(spec.name for spec in page.items)
-        cursor = page.next
-        if cursor is None:
-            return names
+    """The names of all models."""
+    from everlearn.ports import all_specs
+
+    return [spec.name for spec in all_specs(models)]

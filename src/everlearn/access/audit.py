@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from everlearn.access.names import one_line
+
+_SUBJECT = re.compile(r"/subjects/.+", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class AuditEntry:
 def entry(
     at: float, who: str, action: str, target: str, result: int, address: str = "", request_id: str = ""
 ) -> AuditEntry:
-    """An entry whose texts are one line each, whatever the caller sent."""
-    texts = (one_line(text) for text in (who, action, target))
+    """An entry whose texts are one line each, whatever the caller sent. It names no erased subject."""
+    texts = (one_line(text) for text in (who, action, _SUBJECT.sub("/subjects/…", target)))
     who, action, target = texts
     return AuditEntry(at, who, action, target, result, one_line(address, 64), one_line(request_id, 64))

@@ -2,7 +2,8 @@
 
 A bundle is written to a temporary folder beside the others, flushed to the disk, and renamed: it is
 there whole or not at all. A crash leaves temporary folders alone, which a later ``put`` removes when
-they are old. What is read is verified before it is parsed, and nothing is ever unpickled.
+they are old. What is read is verified before it is parsed, and nothing is ever unpickled. The time of the
+folder is when its bundle was put last.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,7 +25,7 @@ from everlearn.adapters.bundles import (
     listing_of,
 )
 from everlearn.errors import IntegrityError, NotFoundError, UnavailableError
-from everlearn.types import Bundle
+from everlearn.types import Bundle, Stored
 
 TEMPORARY = ".tmp"
 STALE_SECONDS = 3600.0
@@ -52,8 +54,12 @@ class FolderArtifacts:
         """
         files = encode_bundle(bundle)
         digest = digest_of(files)
-        if self._holds(digest):
-            return digest
+        if not (self.sound(digest) and self.touch(digest)):
+            self.keep(digest, files)
+        return digest
+
+    def keep(self, digest: str, files: Mapping[str, bytes]) -> None:
+        """Store the files of a bundle, verified by the caller; raises UnavailableError."""
         temporary = self.root / TEMPORARY / f"{digest[:12]}-{uuid4().hex}"
         try:
             self._remove_stale()
@@ -66,7 +72,16 @@ class FolderArtifacts:
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return digest
+
+    def touch(self, digest: str) -> bool:
+        """Count a bundle as put now; ``False`` if it is gone."""
+        try:
+            os.utime(self.root / digest[:2] / digest)
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # another's, who alone may remove it too
+            pass
+        return True
 
     def get(self, digest: str) -> Bundle:
         """The bundle, every file verified; raises NotFoundError, or IntegrityError that names the file."""
@@ -85,11 +100,42 @@ class FolderArtifacts:
         folder = self._folder(digest)
         return None if folder is None else str(folder)
 
-    def delete(self, digest: str) -> None:
-        """Remove a bundle; unknown digests are ignored."""
+    def sound(self, digest: str) -> bool:
+        """Whether the bundle is there, and every file of it is what it should be."""
+        try:
+            self.get(digest)
+        except (NotFoundError, IntegrityError):
+            return False
+        return True
+
+    def delete(self, digest: str, before: float | None = None) -> bool:
+        """Remove a bundle; returns whether it was. With ``before``, only if it was last put earlier.
+
+        The bundle is taken away in one step and its time read then: a ``put`` that came first has set it
+        and the bundle goes back, one that comes later does not find it and writes it again.
+        """
         folder = self._folder(digest)
-        if folder is not None:
-            self._discard(folder)
+        if folder is None or (before is not None and _time_of(folder) >= before):
+            return False
+        grave = self._bury(folder)
+        if grave is None:
+            return False
+        if before is None or _time_of(grave) < before:
+            _remove(grave)
+            return True
+        try:
+            grave.rename(folder)
+        except OSError:  # it was written again meanwhile
+            _remove(grave)
+        return False
+
+    def stored(self) -> Iterator[Stored]:
+        """Every bundle with its bytes, and when it was put last."""
+        for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]/*")):
+            if is_digest(folder.name) and not folder.is_symlink():
+                with suppress(OSError), os.scandir(folder) as entries:  # deleted meanwhile
+                    size = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+                    yield Stored(folder.name, size, _time_of(folder))
 
     def _folder(self, digest: str) -> Path | None:
         """Where a bundle is; nothing but a digest names a path."""
@@ -98,40 +144,31 @@ class FolderArtifacts:
         folder = self.root / digest[:2] / digest
         return folder if folder.exists() or folder.is_symlink() else None
 
-    def _holds(self, digest: str) -> bool:
-        try:
-            self.get(digest)
-        except (NotFoundError, IntegrityError):
-            return False
-        return True
-
     def _install(self, temporary: Path, digest: str) -> None:
         folder = self.root / digest[:2] / digest
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.rename(folder)
         except OSError:
-            if self._holds(digest):  # another process was quicker
+            if self.sound(digest):  # another process was quicker
                 return
             if not (folder.exists() or folder.is_symlink()):
                 raise
-            self._discard(folder)
+            damaged = self._bury(folder)
+            if damaged is not None:
+                _remove(damaged)
             temporary.rename(folder)
         _sync_folder(folder.parent)
         _sync_folder(self.root)
 
-    def _discard(self, folder: Path) -> None:
+    def _bury(self, folder: Path) -> Path | None:
         """Take a bundle away in one step, so that half a bundle is never seen under its digest."""
         grave = self.root / TEMPORARY / f"gone-{uuid4().hex}"
         grave.parent.mkdir(parents=True, exist_ok=True)
         try:
-            folder.rename(grave)
+            return folder.rename(grave)
         except FileNotFoundError:
-            return
-        if grave.is_symlink() or grave.is_file():
-            grave.unlink()
-        else:
-            shutil.rmtree(grave, ignore_errors=True)
+            return None
 
     def _remove_stale(self) -> None:
         before = time.time() - STALE_SECONDS
@@ -144,6 +181,20 @@ class FolderArtifacts:
             return
         for path in stale:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _time_of(folder: Path) -> float:
+    try:
+        return folder.lstat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _remove(grave: Path) -> None:
+    if grave.is_symlink() or grave.is_file():
+        grave.unlink()
+    else:
+        shutil.rmtree(grave, ignore_errors=True)
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

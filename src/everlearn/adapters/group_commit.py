@@ -26,14 +26,15 @@ _Answer: TypeAlias = "list[Receipt] | Exception"
 
 
 class _Request:
-    """Events of one caller, and where its answer goes: one of the two futures, or nowhere."""
+    """Events of one caller, and where its answer goes: a function, one of the two futures, or nowhere."""
 
-    __slots__ = ("answer", "awaited", "events", "flush", "future", "loop", "model", "whole")
+    __slots__ = ("answer", "awaited", "events", "flush", "future", "loop", "model", "then", "whole")
 
     def __init__(self, model: str, events: Sequence[NewEvent], whole: bool, flush: bool) -> None:
         self.model, self.events, self.whole, self.flush = model, events, whole, flush
         self.future: Future[list[Receipt]] | None = None
         self.awaited: asyncio.Future[list[Receipt]] | None = None
+        self.then: Callable[[_Answer], None] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.answer: _Answer | None = None
 
@@ -55,10 +56,12 @@ class _Waiting:
 class GroupCommit:
     """Coalesces appends to ``log`` into one transaction per model, written by one thread.
 
-    ``limit`` bounds the events that wait and ``group`` those of one write. ``wait`` (seconds) is how long a
+    ``limit`` bounds the events of one model that wait (those of all models: twice as many, so that one alone
+    cannot take all) and ``group`` those of one write. ``wait`` (seconds) is how long a
     group stays open at most until as many requests have come as the last one had; a caller who is alone
     does not wait. The thread starts with the first append and ends with :meth:`close`. ``on_loss`` is told
-    how many events could not be stored whose caller did not wait (:meth:`post`).
+    how many events could not be stored whose caller did not wait (:meth:`post`), ``on_group`` how many were
+    stored by one write.
     """
 
     def __init__(
@@ -69,15 +72,17 @@ class GroupCommit:
         group: int = 10_000,
         wait: float = 0.002,
         on_loss: Callable[[int], None] = lambda _: None,
+        on_group: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._log = log
         self._limit = limit
         self._group = group
         self._wait = wait
-        self._on_loss = on_loss
+        self._on_loss, self._on_group = on_loss, on_group
         self._changed = threading.Condition()
         self._queue: deque[_Request] = deque()
         self._queued = 0
+        self._queued_of: dict[str, int] = {}
         self._expected = 1
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -102,11 +107,27 @@ class GroupCommit:
         self._hand_over(loop, request)
         return await request.awaited
 
+    def append_then(
+        self,
+        model: str,
+        events: Sequence[NewEvent],
+        then: Callable[[list[Receipt] | Exception], None],
+        *,
+        whole: bool = False,
+        flush: bool = False,
+    ) -> None:
+        """The same as ``append``, for callers on an event loop's thread: ``then`` is called there with the
+        receipts, or with what went wrong. Raises UnavailableError as ``append``."""
+        request = _Request(model, events, whole, flush)
+        request.then = then
+        loop = request.loop = asyncio.get_running_loop()
+        self._hand_over(loop, request)
+
     def post(self, model: str, events: Sequence[NewEvent]) -> None:
         """Add events soon, without a word of what became of them. Raises UnavailableError as ``append``."""
         request = _Request(model, events, False, False)
         with self._changed:
-            self._admit(len(events))
+            self._admit(model, len(events))
             self._enqueue([request])
 
     def submit(self, model: str, events: Sequence[NewEvent], *, whole: bool = False) -> Future[list[Receipt]]:
@@ -118,7 +139,7 @@ class GroupCommit:
             future.set_result([])
             return future
         with self._changed:
-            self._admit(len(events))
+            self._admit(model, len(events))
             self._enqueue([request])
         return future
 
@@ -136,8 +157,8 @@ class GroupCommit:
     def _hand_over(self, loop: asyncio.AbstractEventLoop, request: _Request) -> None:
         """Let a request travel with the others of this turn of the loop: one lock and one wake-up for all."""
         with self._changed:
-            self._admit(len(request.events))
-            self._queued += len(request.events)
+            self._admit(request.model, len(request.events))
+            self._count(request, len(request.events))
             waiting = self._waiting
             if waiting is not None and waiting.loop is loop:
                 waiting.requests.append(request)
@@ -150,20 +171,36 @@ class GroupCommit:
         with self._changed:
             if self._waiting is waiting:
                 self._waiting = None
-            self._queued -= sum(len(request.events) for request in waiting.requests)
+            for request in waiting.requests:
+                self._count(request, -len(request.events))
             self._enqueue(waiting.requests)
 
     def _enqueue(self, requests: Sequence[_Request]) -> None:
         before = len(self._queue)
         self._queue.extend(requests)
-        self._queued += sum(len(request.events) for request in requests)
+        for request in requests:
+            self._count(request, len(request.events))
         if not before or before < self._expected <= len(self._queue) or self._queued >= self._group:
             self._changed.notify()
 
-    def _admit(self, count: int) -> None:
+    def _count(self, request: _Request, change: int) -> None:
+        """Note that so many more events wait, or fewer."""
+        self._queued += change
+        of_model = self._queued_of.get(request.model, 0) + change
+        if of_model:
+            self._queued_of[request.model] = of_model
+        else:
+            self._queued_of.pop(request.model, None)
+
+    def _admit(self, model: str, count: int) -> None:
         if self._closed:
             raise UnavailableError("The server is shutting down: send the request again")
-        if self._queued and self._queued + count > self._limit:
+        of_model = self._queued_of.get(model, 0)
+        if of_model and of_model + count > self._limit:
+            raise UnavailableError(
+                f"{of_model} events of model {model!r} wait to be written: send the request again in a second"
+            )
+        if self._queued and self._queued + count > 2 * self._limit:
             raise UnavailableError(
                 f"{self._queued} events wait to be written: send the request again in a second"
             )
@@ -194,7 +231,7 @@ class GroupCommit:
             while self._queue and (not taken or size + len(self._queue[0].events) <= self._group):
                 taken.append(self._queue.popleft())
                 size += len(taken[-1].events)
-            self._queued -= size
+                self._count(taken[-1], -len(taken[-1].events))
             self._expected = len(taken)
             return taken
 
@@ -225,6 +262,7 @@ class GroupCommit:
             flush = any(request.flush for request in kept)
             every = [event for request in kept for event in request.events]
             receipts = iter(self._log.append(model, every, flush=flush))
+            self._on_group(len(every))
         for request in requests:
             error = refused.get(request)
             request.answer = error if error is not None else [next(receipts) for _ in request.events]
@@ -266,7 +304,9 @@ class GroupCommit:
 
 def _wake(requests: list[_Request]) -> None:
     for request in requests:
-        if request.awaited is not None and not request.awaited.done():
+        if request.then is not None:
+            request.then(request.answer or [])
+        elif request.awaited is not None and not request.awaited.done():
             _tell(request.awaited, request.answer)
 
 

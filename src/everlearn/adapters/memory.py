@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from everlearn.adapters import rules
 from everlearn.adapters.memory_access import MemoryAccess
+from everlearn.adapters.memory_artifacts import MemoryArtifacts
+from everlearn.adapters.memory_backlog import MemoryBacklog, MemoryLeases
 from everlearn.adapters.memory_data import ModelData, SharedData
+from everlearn.adapters.memory_erasing import MemoryErasures, MemoryFloors, MemoryRemains
 from everlearn.adapters.memory_jobs import MemoryJobs, MemoryOutbox
 from everlearn.adapters.memory_ledger import MemoryLedger
-from everlearn.errors import ConflictError, IntegrityError, NotFoundError
+from everlearn.adapters.memory_scores import MemoryScores
+from everlearn.adapters.memory_tallies import MemoryTallies
+from everlearn.errors import ConflictError
 from everlearn.spec import ModelSpec
 from everlearn.types import (
-    Bundle,
     Champion,
     Event,
     Example,
@@ -28,13 +32,17 @@ from everlearn.types import (
 __all__ = [
     "ManualClock",
     "MemoryArtifacts",
+    "MemoryBacklog",
     "MemoryJobs",
+    "MemoryLeases",
     "MemoryLedger",
     "MemoryLog",
     "MemoryModels",
     "MemoryOutbox",
     "MemoryReceipts",
+    "MemoryScores",
     "MemoryStore",
+    "MemoryTallies",
     "MemoryVersions",
 ]
 
@@ -73,6 +81,7 @@ class MemoryModels:
                 )
             born = rules.baseline_version(spec.name, at)
             model = ModelData(spec, [Champion(0, 0, None, at)], {0: born})
+            model.id = next(self._data.ids)
             model.log.append(rules.configure_event(spec, at))
             self._data.models[spec.name] = model
             self._data.tell(spec.name, rules.model_message(spec.name))
@@ -202,41 +211,6 @@ class MemoryVersions:
             return {name: model.champions[-1] for name, model in self._data.models.items()}
 
 
-class MemoryArtifacts:
-    """:class:`everlearn.ports.Artifacts` in memory: the encoded files, so that reading is proven too."""
-
-    def __init__(self) -> None:
-        self._bundles: dict[str, dict[str, bytes]] = {}
-
-    def put(self, bundle: Bundle) -> str:
-        """See the port."""
-        from everlearn.adapters.bundles import digest_of, encode_bundle
-
-        files = dict(encode_bundle(bundle))
-        digest = digest_of(files)
-        self._bundles.setdefault(digest, files)
-        return digest
-
-    def get(self, digest: str) -> Bundle:
-        """See the port."""
-        from everlearn.adapters.bundles import decode_bundle, digest_of
-
-        files = self._bundles.get(digest)
-        if files is None:
-            raise NotFoundError(f"There is no artifact {digest}: it was deleted, or is in another store.")
-        if digest_of(files) != digest:
-            raise IntegrityError(f"Artifact {digest} is not what its digest says: restore it from a backup.")
-        return decode_bundle(files)
-
-    def path(self, digest: str) -> str | None:  # noqa: ARG002
-        """No folder holds it."""
-        return None
-
-    def delete(self, digest: str) -> None:
-        """See the port."""
-        self._bundles.pop(digest, None)
-
-
 class MemoryReceipts:
     """:class:`everlearn.adapters.rules.Receipts` in memory."""
 
@@ -250,6 +224,11 @@ class MemoryReceipts:
     def put(self, scope: str, key: str, reply: rules.Reply) -> rules.Reply:
         """Keep an answer; returns the one that was kept first if there is one already."""
         return self._replies.setdefault((scope, key), reply)
+
+    def scrub(self, named: Callable[[bytes], bool]) -> int:
+        """Remove the answers that name what is erased; how many they were."""
+        found = [key for key, reply in list(self._replies.items()) if named(reply.body)]
+        return sum(self._replies.pop(key, None) is not None for key in found)
 
     def forget(self, before: float) -> int:
         """Remove the answers given before a time; returns how many they were."""
@@ -273,8 +252,15 @@ class MemoryStore:
         self.log = MemoryLog(data)
         self.versions = MemoryVersions(data)
         self.ledger = MemoryLedger(data)
+        self.scores = MemoryScores(data)
         self.jobs = MemoryJobs(data)
+        self.backlog = MemoryBacklog(data)
+        self.leases = MemoryLeases(data)
         self.outbox = MemoryOutbox(data)
+        self.tallies = MemoryTallies(data)
         self.artifacts = MemoryArtifacts()
         self.receipts = MemoryReceipts()
+        self.erasures = MemoryErasures(data, self.ledger, self.receipts)
+        self.remains = MemoryRemains(data)
+        self.retention = MemoryFloors(data)
         self.access = MemoryAccess()

@@ -15,8 +15,11 @@ from everlearn.types import (
     Champion,
     Checkpoint,
     Decision,
+    Erasure,
+    Floor,
     Job,
     Message,
+    ScorePoint,
     Version,
 )
 
@@ -31,6 +34,9 @@ class ModelData:
     log: ModelLog = field(default_factory=ModelLog)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     decisions: list[Decision] = field(default_factory=list)
+    points: dict[tuple[int, int], ScorePoint] = field(default_factory=dict)
+    card: bytes = b""
+    id: int = 0
 
 
 class SharedData:
@@ -40,8 +46,11 @@ class SharedData:
         self.lock = RLock()
         self.models: dict[str, ModelData] = {}
         self.jobs: dict[str, Job] = {}
+        self.leases: dict[str, tuple[str, float]] = {}
         self.messages: dict[int, Message] = {}
         self.ids = count(1)
+        self.erasures: dict[str, Erasure] = {}
+        self.floors: dict[str, Floor] = {}
 
     def model(self, name: str) -> ModelData:
         """A model; raises NotFoundError."""
@@ -50,7 +59,7 @@ class SharedData:
         except KeyError:
             raise rules.unknown_model(name) from None
 
-    def tell(self, model: str, body: Mapping[str, Any]) -> None:
-        """Write a message for the registry."""
+    def tell(self, model: str, body: Mapping[str, Any], destination: str = rules.REGISTRY) -> None:
+        """Write a message, for the registry if nothing else is said."""
         number = next(self.ids)
-        self.messages[number] = Message(number, rules.REGISTRY, model, body)
+        self.messages[number] = Message(number, destination, model, body)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from everlearn.adapters import rules
 from everlearn.adapters.memory_data import ModelData, SharedData
 from everlearn.errors import ConflictError
 from everlearn.types import (
+    QUEUES,
     Job,
     JobState,
     Message,
@@ -25,55 +29,82 @@ class MemoryJobs:
     def __init__(self, data: SharedData) -> None:
         self._data = data
 
-    def lease(self, owner: str, seconds: float, now: float) -> Job | None:
+    def lease(
+        self,
+        owner: str,
+        seconds: float,
+        now: float,
+        *,
+        id: str | None = None,  # noqa: A002
+        queues: Sequence[str] = QUEUES,
+        most: int = 0,
+    ) -> Job | None:
         """See the port."""
         with self._data.lock:
-            for job in self._data.jobs.values():
-                if _is_due(job, now):
-                    return self._keep(
-                        replace(
-                            job,
-                            state=JobState.RUNNING,
-                            token=job.token + 1,
-                            owner=owner,
-                            lease_until=now + seconds,
-                            attempts=job.attempts + 1,
-                            progress=0.0,
-                        )
-                    )
-        return None
+            free = [job for queue in queues for job in in_turn(self._data, queue, now, most)]
+            if id is not None:
+                free = [job for job in free if job.spec.id == id]
+            served = _served(self._data)
+            places = {key: place for place, key in enumerate(self._data.jobs)}
+            free.sort(
+                key=lambda job: (
+                    QUEUES.index(job.queue),
+                    served.get(job.spec.model, -1.0),
+                    places[job.spec.id],
+                )
+            )
+            return self._keep(rules.leased_job(free[0], owner, seconds, now)) if free else None
 
     def renew(self, job: Job, seconds: float, now: float, progress: float) -> None:
         """See the port."""
         with self._data.lock:
             self._keep(replace(self._held(job), lease_until=now + seconds, progress=progress))
 
-    def finish(self, job: Job, version: Version | None, outcome: NewEvent, now: float) -> Outcome:
+    def finish(
+        self,
+        job: Job,
+        version: Version | None,
+        outcome: NewEvent | None,
+        now: float,
+        result: Mapping[str, Any] | None = None,
+    ) -> Outcome | None:
         """See the port."""
-        rules.check_outcome(outcome)
+        if outcome is not None:
+            rules.check_outcome(outcome)
         with self._data.lock:
             held = self._held(job)
             model = self._data.model(held.spec.model)
             if version is not None and version.number in model.versions:
                 raise ConflictError(f"Model {version.model!r} has a version {version.number} already.")
-            event = self._log(model, outcome)
-            self._keep(replace(held, state=JobState.DONE, progress=1.0, error=None, finished_at=now))
+            event = None if outcome is None else log_outcome(model, outcome)
+            self._keep(rules.done_job(held, now, result))
             if version is not None:
                 model.versions[version.number] = replace(version, state=VersionState.CANDIDATE)
                 told = rules.version_message(version.model, version.number, job.spec.id)
                 self._data.tell(version.model, told)
             return event
 
-    def fail(self, job: Job, error: str, now: float, retry_at: float | None) -> None:
+    def fail(
+        self,
+        job: Job,
+        error: str,
+        now: float,
+        retry_at: float | None,
+        *,
+        traceback: str | None = None,
+        dead: bool = False,
+        spared: bool = False,
+    ) -> None:
         """See the port."""
         with self._data.lock:
             held = self._held(job)
             if retry_at is not None:
-                self._keep(replace(held, state=JobState.QUEUED, owner=None, not_before=retry_at, error=error))
+                self._keep(rules.waiting_job(held, error, traceback, retry_at, spared))
                 return
-            event = rules.failure_event(held.spec.id, held.spec.version, error, now)
-            self._log(self._data.model(held.spec.model), event)
-            self._keep(replace(held, state=JobState.FAILED, error=error, finished_at=now))
+            if (event := rules.failure_of(held.spec, error, now)) is not None:
+                log_outcome(self._data.model(held.spec.model), event)
+            state = JobState.DEAD if dead else JobState.FAILED
+            self._keep(rules.ended_job(held, state, error, traceback, now))
 
     def list(self, model: str, cursor: str | None = None, limit: int = 100) -> Page[Job]:
         """See the port."""
@@ -104,18 +135,46 @@ class MemoryJobs:
             raise rules.lost_lease(job.spec.id)
         return kept
 
-    def _log(self, model: ModelData, event: NewEvent) -> Outcome:
-        receipt = model.log.append(event)
-        logged = model.log.events[(receipt.seq or 0) - 1]
-        if not isinstance(logged, Outcome):
-            raise ConflictError(f"A job ends with an outcome, not with a {event.kind}.")
-        return logged
+
+def log_outcome(model: ModelData, event: NewEvent) -> Outcome:
+    """Log the end of a job."""
+    receipt = model.log.append(event)
+    logged = model.log.events[(receipt.seq or 0) - 1]
+    if not isinstance(logged, Outcome):
+        raise ConflictError(f"A job ends with an outcome, not with a {event.kind}.")
+    return logged
 
 
 def _is_due(job: Job, now: float) -> bool:
     if job.state is JobState.QUEUED:
         return job.not_before <= now
     return job.state is JobState.RUNNING and job.lease_until <= now
+
+
+def _served(data: SharedData) -> dict[str, float]:
+    """When each model had its last turn."""
+    served: dict[str, float] = {}
+    for job in data.jobs.values():
+        if job.started_at is not None:
+            served[job.spec.model] = max(served.get(job.spec.model, job.started_at), job.started_at)
+    return served
+
+
+def in_turn(data: SharedData, queue: str, now: float, most: int) -> list[Job]:
+    """The jobs of a queue that can be leased, models in turn, but for those that ``most`` forbids."""
+    served, turns, found = _served(data), Counter[str](), []
+    running = Counter(
+        job.spec.model
+        for job in data.jobs.values()
+        if job.state is JobState.RUNNING and job.lease_until > now and job.queue == queue
+    )
+    for place, job in enumerate(data.jobs.values()):
+        model = job.spec.model
+        if job.queue == queue and _is_due(job, now):
+            turns[model] += 1
+            if not most or turns[model] + running[model] <= most:
+                found.append((turns[model], served.get(model, -1.0), place, job))
+    return [job for *_, job in sorted(found, key=lambda entry: entry[:3])]
 
 
 class MemoryOutbox:
@@ -140,6 +199,19 @@ class MemoryOutbox:
         """See the port."""
         with self._data.lock:
             self._data.messages.pop(message.id, None)
+
+    def put(self, destination: str, model: str, body: Mapping[str, Any]) -> None:
+        """See the port."""
+        with self._data.lock:
+            self._data.model(model)
+            self._data.tell(model, body, destination)
+
+    def forward(self, message: Message, destinations: Sequence[str]) -> None:
+        """See the port."""
+        with self._data.lock:
+            if self._data.messages.pop(message.id, None) is not None:
+                for destination in destinations:
+                    self._data.tell(message.model, message.body, destination)
 
     def retry(self, message: Message, error: str, not_before: float) -> None:  # noqa: ARG002
         """See the port."""

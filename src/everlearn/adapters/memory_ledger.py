@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -45,28 +47,50 @@ class MemoryLedger:
             kept.champions, kept.versions = champions, versions
             kept.checkpoint = Checkpoint(step.cursor, step.state)
             kept.decisions.extend(step.decisions)
+            kept.card = step.card or kept.card
+            kept.points.update({(point.level, point.number): point for point in step.points})
             at = step.decisions[-1].at if step.decisions else kept.log.head().at
             for spec in step.jobs:
                 self._data.jobs[spec.id] = Job(spec, created_at=at)
             for promotion in step.promotions:
                 self._data.tell(model, rules.champion_message(model, promotion))
+            for decision in step.decisions:
+                for message in rules.alert_messages(model, decision):
+                    self._data.tell(model, message, rules.ALERTS)
             return True
 
     def decisions(
-        self, model: str, cursor: str | None = None, limit: int = 100, kind: str | None = None
+        self,
+        model: str,
+        cursor: str | None = None,
+        limit: int = 100,
+        kind: str | Collection[str] | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> Page[Decision]:
         """See the port."""
         rules.check_limit(limit)
-        before = rules.number_of(cursor)
+        before, kinds = rules.number_of(cursor), None if kind is None else rules.kinds_of(kind)
         with self._data.lock:
             newest = reversed(self._data.model(model).decisions)
             fitting = (
                 d
                 for d in newest
-                if (before is None or d.number < before) and (kind is None or d.kind == kind)
+                if (before is None or d.number < before)
+                and (kinds is None or d.kind in kinds)
+                and (since is None or d.at >= since)
+                and (until is None or d.at <= until)
             )
             items = list(islice(fitting, limit + 1))
         return rules.page_of(items, limit, lambda decision: decision.number)
+
+    def counts(self, model: str, after: int = 0, upto: int | None = None) -> Mapping[str, int]:
+        """See the port."""
+        with self._data.lock:
+            made = self._data.model(model).decisions
+            last = made[-1].number if made and upto is None else upto or 0
+            return Counter(decision.kind.value for decision in made if after < decision.number <= last)
 
     def behind(self, limit: int = 100) -> list[str]:
         """See the port."""

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from everlearn.adapters.rules import clean_row, clean_value, outcome_body, same_features
+from everlearn.loop.erasing import digests_in
 from everlearn.types import (
     Command,
     Event,
     EventKind,
     Example,
+    Gone,
     Head,
     Label,
     LoadedExample,
@@ -36,7 +38,8 @@ class ModelLog:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.predictions: list[Prediction] = []
+        self.predictions: list[Prediction | None] = []
+        self.erased: set[str] = set()
         self.by_id: dict[str, Prediction] = {}
         self.labels: dict[str, list[Label]] = {}
         self.keys: dict[tuple[EventKind, str], int] = {}
@@ -82,6 +85,8 @@ class ModelLog:
     def _add_label(self, event: NewEvent) -> Receipt:
         name = event.key or ""
         value, correction = clean_value(event.body["value"]), bool(event.body.get("correction"))
+        if name not in self.by_id and name in self.erased:
+            return Receipt(Status.ERASED, None)
         history = self.labels.setdefault(name, [])
         if history and history[-1].value == value:
             return Receipt(Status.DUPLICATE, history[-1].seq)
@@ -144,6 +149,8 @@ class ModelLog:
         found: list[Label] = []
         for row in range(max(after_row, 0), len(self.predictions)):
             prediction = self.predictions[row]
+            if prediction is None:
+                continue
             if prediction.seq > upto:
                 break
             newest: dict[str | None, Label] = {}
@@ -163,6 +170,32 @@ class ModelLog:
             if prediction is not None or history:
                 found[name] = (prediction, _joined(history[-1], prediction) if history else None)
         return found
+
+    def erase(self, column: str, subject: str, cursor: int) -> Gone:
+        """Put ticks in the place of a subject's events and of the labels of their predictions."""
+        rows = [e for e in self.events if isinstance(e, Prediction | LoadedExample)]
+        rows = [e for e in rows if e.features.get(column) == subject]
+        predictions = [e for e in rows if isinstance(e, Prediction)]
+        ids = {e.id for e in predictions}
+        first = {name: self.labels[name][0] for name in ids if self.labels.get(name)}
+        learned = [(max(first[e.id].seq, e.seq), first[e.id].value) for e in predictions if e.id in first]
+        learned += [(e.seq, e.target) for e in rows if isinstance(e, LoadedExample)]
+        seqs = sorted({e.seq for e in rows} | {one.seq for name in ids for one in self.labels.pop(name, [])})
+        for seq in seqs:
+            self.events[seq - 1] = Tick(seq, 0.0)
+        for one in predictions:
+            self.predictions[one.row - 1] = None
+            del self.by_id[one.id]
+        kept = [(k, e) for k, e in zip(self.known, self.learnable, strict=True) if k not in set(seqs)]
+        kept = [(k, e) for k, e in kept if e.order not in set(seqs)]
+        self.known, self.learnable = [k for k, _ in kept], [e for _, e in kept]
+        self.labelled -= len(first)
+        self.loaded -= len(rows) - len(predictions)
+        self.erased |= ids
+        truths = sorted((seq, value) for seq, value in learned if seq <= cursor and value is not None)
+        known = min((seq for seq, _ in learned), default=None)
+        numbers, files = sorted(e.row for e in predictions), sorted(digests_in(e.features for e in rows))
+        return Gone(sorted(ids), numbers, seqs, truths, known, files)
 
     def head(self) -> Head:
         """Where this log stands."""

@@ -182,6 +182,7 @@ class MlflowRegistry:
         digest = str(version.digest)
         bundle = self._artifacts.get(digest)
         predictor = Predictor.from_bundle(bundle)
+        extra = "[vision]" if predictor.spec.task == "detection" else ""
         with TemporaryDirectory(prefix="everlearn-mirror-") as folder:
             stored = self._artifacts.path(digest)
             if stored is None or Path(stored).name != digest:
@@ -191,7 +192,7 @@ class MlflowRegistry:
                 loader_module=LOADER,
                 data_path=stored,
                 signature=describe.signature(predictor),
-                pip_requirements=[f"everlearn=={__version__}"],
+                pip_requirements=[f"everlearn{extra}=={__version__}"],
                 metadata={
                     "everlearn": {
                         "model": version.model,

@@ -97,7 +97,7 @@ def signature(predictor: Predictor) -> Any:
     value, *probabilities = output_columns(predictor)
     kinds = {"str": DataType.string, "int": DataType.long, "bool": DataType.boolean, "float": DataType.double}
     found = {type(label).__name__ for label in predictor.learner.classes}
-    found = {"float"} if predictor.spec.task == "regression" else found
+    found = {"regression": {"float"}, "detection": {"str"}}.get(predictor.spec.task, found)
     kind = kinds.get(found.pop(), AnyType()) if len(found) == 1 else AnyType()
     outputs = [ColSpec(kind, value), *(ColSpec(DataType.double, name) for name in probabilities)]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))

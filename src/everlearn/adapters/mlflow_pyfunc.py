@@ -27,7 +27,7 @@ PROBABILITY = "probability_"
 
 def output_columns(predictor: Predictor) -> list[str]:
     """The columns of the answers of a version."""
-    if predictor.spec.task == "regression":
+    if predictor.spec.task != "classification":
         return [VALUE]
     keys = dict.fromkeys(class_key(label) for label in predictor.learner.classes)
     return [VALUE, *(f"{PROBABILITY}{key}" for key in keys)]

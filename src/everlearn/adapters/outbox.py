@@ -12,11 +12,21 @@ from typing import Any
 
 from loguru import logger
 
+from everlearn.adapters.tracing import Untraced
 from everlearn.errors import IntegrityError, InvalidError, NotFoundError
 from everlearn.ports import Clock, Outbox
 from everlearn.types import Message
 
 Deliver = Callable[[Mapping[str, Any]], None]
+
+
+class LaterError(Exception):
+    """A destination takes no more for now, and says for how many ``seconds``."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -37,7 +47,7 @@ class Dispatcher:
     """Takes the messages of a destination and hands their bodies to ``deliver``, one after the other.
 
     ``deliver`` must be harmless when repeated: a crash after a delivery and before its receipt
-    delivers again. Run one dispatcher a destination.
+    delivers again. Run one dispatcher a destination: of several, ``may`` says of each whether it is the one.
     """
 
     def __init__(
@@ -49,13 +59,17 @@ class Dispatcher:
         *,
         batch: int = 50,
         poll: float = 0.5,
+        may: Callable[[], bool] = lambda: True,
+        tracer: Untraced | None = None,
     ) -> None:
+        self._tracer = tracer or Untraced()
         self._outbox = outbox
         self._destination = destination
         self._deliver = deliver
         self._clock = clock
         self._batch = batch
         self._poll = poll
+        self._may = may
 
     def run_once(self, stop: threading.Event | None = None) -> int:
         """Deliver the messages that are due; returns how many left the outbox.
@@ -64,6 +78,8 @@ class Dispatcher:
         early, between two messages, when ``stop`` is set.
         """
         left = 0
+        if not self._may():
+            return left
         for message in self._outbox.take(self._destination, self._batch, self._clock.now()):
             if (stop is not None and stop.is_set()) or not self._handle(message):
                 break
@@ -87,10 +103,15 @@ class Dispatcher:
 
     def _handle(self, message: Message) -> bool:
         """Deliver one message; whether it is done with."""
-        with logger.contextualize(model=message.model):
+        name, attempt = f"deliver {self._destination}", message.attempts + 1
+        with (
+            logger.contextualize(model=message.model),
+            self._tracer.span(name, model=message.model, message=message.id, attempt=attempt) as span,
+        ):
             try:
                 self._deliver(message.body)
             except POISON as error:
+                span.tell(failed=True, dropped=True)
                 logger.error(
                     "{}: dropped message {} {}, which no retry can deliver: {}",
                     self._destination,
@@ -99,6 +120,7 @@ class Dispatcher:
                     _said(error),
                 )
             except Exception as error:
+                span.tell(failed=True)
                 self._later(message, error)
                 return False
             else:
@@ -108,7 +130,7 @@ class Dispatcher:
         return True
 
     def _later(self, message: Message, error: Exception) -> None:
-        wait = backoff(message.attempts + 1)
+        wait = error.seconds if isinstance(error, LaterError) else backoff(message.attempts + 1)
         logger.warning(
             "{}: attempt {} failed, the next in {:.0f} s: {}",
             self._destination,

@@ -6,20 +6,41 @@ can drift from the other in what it accepts or says.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 from everlearn.errors import ConflictError, Fault, FencedError, InvalidError, NotFoundError
+from everlearn.loop.alerts import alert_of, ended_by, severity_of
 from everlearn.spec import ModelSpec
-from everlearn.types import EventKind, NewEvent, Page, Promotion, Row, Scalar, Step, Version, VersionState
+from everlearn.types import (
+    ASIDE,
+    ENDED,
+    LEASE_RAN_OUT,
+    Champion,
+    Decision,
+    EventKind,
+    Job,
+    JobSpec,
+    JobState,
+    NewEvent,
+    Page,
+    Promotion,
+    Row,
+    Scalar,
+    Step,
+    Version,
+    VersionState,
+)
 
 MAX_KEY = 400
 """Longest id or idempotency key, in characters."""
 
 REGISTRY = "registry"
+ALERTS = "alerts"
 """The outbox's destination for what the registry mirrors."""
 
 _NEEDS = {
@@ -107,6 +128,11 @@ def clean_row(features: Row) -> dict[str, Scalar]:
     return {name: clean_value(value) for name, value in features.items()}
 
 
+def digest_of(salt: str, text: str) -> str:
+    """The salted SHA-256 of a text that is to be known again, and not told: 64 hex digits."""
+    return hashlib.sha256(f"{salt}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def same_features(one: Row, other: Row) -> bool:
     """Whether two rows say the same: a missing column and ``None`` are equal."""
     return one == other or _present(one) == _present(other)
@@ -131,6 +157,107 @@ def failure_event(job: str, version: int, error: str, at: float) -> NewEvent:
     """The outcome of a job that ended without a version."""
     body = {"job": job, "version": version, "result": {}, "error": error}
     return NewEvent(EventKind.OUTCOME, at, None, body)
+
+
+def failure_of(job: JobSpec, error: str, at: float) -> NewEvent | None:
+    """The event that tells a job's loop of its failure; ``None`` where no loop asked for it."""
+    return None if job.kind in ASIDE else failure_event(job.id, job.version, error, at)
+
+
+def leased_job(job: Job, owner: str, seconds: float, now: float) -> Job:
+    """A job that somebody begins to work on."""
+    return replace(
+        job,
+        state=JobState.RUNNING,
+        token=job.token + 1,
+        owner=owner,
+        lease_until=now + seconds,
+        attempts=job.attempts + 1,
+        progress=0.0,
+        error=LEASE_RAN_OUT if job.state is JobState.RUNNING else job.error,
+        started_at=now,
+    )
+
+
+def done_job(job: Job, now: float, result: Mapping[str, Any] | None) -> Job:
+    """A job that is done."""
+    ended = replace(job, state=JobState.DONE, progress=1.0, finished_at=now)
+    return replace(ended, error=None, traceback=None, result=result)
+
+
+def waiting_job(job: Job, error: str, traceback: str | None, retry_at: float, spared: bool) -> Job:
+    """A job that was given back."""
+    attempts = job.attempts - 1 if spared else job.attempts
+    again = replace(job, state=JobState.QUEUED, owner=None, not_before=retry_at, attempts=attempts)
+    return replace(again, error=error, traceback=traceback)
+
+
+def ended_job(job: Job, state: JobState, error: str, traceback: str | None, now: float) -> Job:
+    """A job that was given up."""
+    return replace(job, state=state, error=error, traceback=traceback, finished_at=now)
+
+
+def cancelled_job(job: Job, why: str, now: float) -> Job:
+    """A job that an operator ends; raises ConflictError if it has ended already."""
+    if job.state in ENDED:
+        raise ConflictError(f"Job {job.spec.id!r} has ended already: it is {job.state}.")
+    return replace(ended_job(job, JobState.CANCELLED, why, None, now), token=job.token + 1)
+
+
+def renewed_job(job: Job, now: float) -> Job:
+    """A job that is to be tried again; raises ConflictError unless it ended without success."""
+    if job.state not in ENDED or job.state is JobState.DONE:
+        raise ConflictError(
+            f"Job {job.spec.id!r} is {job.state}: only one that went wrong can be tried again."
+        )
+    again = replace(job, state=JobState.QUEUED, owner=None, attempts=0, not_before=now, progress=0.0)
+    return replace(again, finished_at=None)
+
+
+_NO_FACTS = frozenset({"digest", "job", "spec"})
+"""Evidence that says nothing to people."""
+
+
+def alert_messages(model: str, decision: Decision) -> list[dict[str, Any]]:
+    """What a decision is to people: an alert, or the end of some; mostly neither."""
+    alert = alert_of(decision)
+    kinds = [(kind, True) for kind in ended_by(decision)]
+    if alert is not None:
+        kinds.append((alert.kind, False))
+    facts = {
+        name: value
+        for name, value in decision.evidence.items()
+        if name not in _NO_FACTS and isinstance(value, (int, float, str)) and not isinstance(value, bool)
+    }
+    return [
+        {
+            "id": f"{model}:{decision.number}:{kind}{':over' if recovered else ''}",
+            "kind": kind,
+            "severity": severity_of(kind),
+            "model": model,
+            "decision": decision.number,
+            "version": decision.version,
+            "at": decision.at,
+            "text": " ".join(decision.reason.split())[:2000],
+            "recovered": recovered,
+            "facts": facts,
+        }
+        for kind, recovered in kinds
+    ]
+
+
+def load_message(model: str, champion: Champion, at: float, text: str, recovered: bool) -> dict[str, Any]:
+    """An API process could not load the champion, or now can."""
+    return {
+        "id": f"{model}:load:{champion.term}:{at:.0f}{':over' if recovered else ''}",
+        "kind": "load",
+        "severity": severity_of("load"),
+        "model": model,
+        "version": champion.version,
+        "at": at,
+        "text": text[:2000],
+        "recovered": recovered,
+    }
 
 
 def model_message(model: str) -> dict[str, Any]:
@@ -167,6 +294,17 @@ def unknown_version(model: str, number: int) -> NotFoundError:
 def unknown_job(job: str) -> NotFoundError:
     """The error for a job that is not there."""
     return NotFoundError(f"There is no job {job!r}: list the jobs of its model to see which there are.")
+
+
+def unknown_subject(model: str, subject: str) -> NotFoundError:
+    """The error for a subject of whom there are no rows."""
+    shown = subject if len(subject) <= 60 else f"{subject[:60]}…"
+    return NotFoundError(f"Model {model!r} has no rows of the subject {shown!r}")
+
+
+def unknown_erasure(id: str) -> NotFoundError:  # noqa: A002
+    """The error for an erasure that is not there."""
+    return NotFoundError(f"There is no erasure {id[:60]!r}: list those of its model to see which there are.")
 
 
 def not_yet(model: str, at: float) -> NotFoundError:
@@ -224,6 +362,11 @@ def number_of(cursor: str | None) -> int | None:
         message = "must be the 'next' of an earlier page"
         raise InvalidError(f"cursor: {message}", [Fault("cursor", message)])
     return int(cursor)
+
+
+def kinds_of(kind: str | Collection[str]) -> list[str]:
+    """One kind or several, as a list."""
+    return [str(kind)] if isinstance(kind, str) else [str(one) for one in kind]
 
 
 def page_of(items: Sequence[T], limit: int, cursor_of: Callable[[T], Any]) -> Page[T]:

@@ -48,7 +48,7 @@ def answered(served: Served, rows: Sequence[Row], table: FloatArray | None = Non
     ``table`` has the same rows as numbers (n, d), the columns by name, where all features are numbers.
     """
     predictor, n = served.predictor, len(rows)
-    if not isinstance(predictor, Predictor):
+    if not isinstance(predictor, Predictor) or predictor.spec.task == "detection":
         return of_outputs(predictor.predict(rows), served.version)
     classes = [] if predictor.spec.task == "regression" else predictor.learner.classes
     keys = tuple(class_key(label) for label in classes)
@@ -117,7 +117,7 @@ def sided(
 
 def _keys(served: Served) -> list[str]:
     learned = served.predictor
-    if not isinstance(learned, Predictor) or learned.spec.task == "regression":
+    if not isinstance(learned, Predictor) or learned.spec.task != "classification":
         return []
     return [class_key(label) for label in learned.learner.classes]
 

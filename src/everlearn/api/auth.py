@@ -84,6 +84,7 @@ class Authentication:
         state: dict[str, Any] = scope.setdefault("state", {})
         state["principal"] = state["permitted"] = None
         asked = self._permissions.asked(scope["method"], scope["path"])
+        state["asked"] = None if asked is None else asked.route
         if asked is not None and asked.need.open:
             state["permitted"] = asked.route
             await self.app(scope, receive, send)

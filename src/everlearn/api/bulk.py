@@ -74,7 +74,7 @@ async def _claim(door: Door, request: Request, key: str, digest: str) -> None:
 
 def _columns(served: Served, id_column: str | None, at_column: str | None) -> tuple[Named, Named]:
     """Where ids and times stand: in the columns asked for, else in ``id`` and ``at`` if these are free."""
-    features = served.spec.features
+    features = served.spec.columns
     for given in (id_column, at_column):
         if given is not None and given in features:
             message = f"{given[:60]!r} is a feature of the model: name another column"
@@ -159,7 +159,7 @@ class Work:
             raise UnavailableError(f"{error.detail}. {recorded_rows(ready.start)}") from None
 
     def _parts(self) -> Iterator[Part]:
-        kinds: dict[str, Kind] = dict(self.served.spec.features)
+        kinds: dict[str, Kind] = dict(self.served.spec.columns)
         if self.ids.name is not None:
             kinds[self.ids.name] = "text"
         if self.at.name is not None:

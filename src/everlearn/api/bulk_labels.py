@@ -73,7 +73,7 @@ def _store(
             raise UnavailableError(f"{error.detail}. {recorded_rows(start)}") from None
         door.instruments.labelled(receipts)
         for name, found in tell(batch.ids, receipts).items():
-            told[name] += found
+            told[name] = told[name] + found if name in told else found
     return told, headers
 
 

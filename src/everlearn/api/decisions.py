@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from everlearn.api.pagination import Listing, PageWanted, listing
 from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented
-from everlearn.api.times import IsoTime, iso
+from everlearn.api.times import IsoTime, Since, Until, iso
 from everlearn.errors import NotFoundError
 from everlearn.types import Decision, DecisionKind, Version
 
@@ -45,6 +45,16 @@ class DecisionAnswer(BaseModel):
     code: str
 
 
+class NewestDecision(BaseModel):
+    """A decision without its evidence."""
+
+    number: int
+    kind: DecisionKind
+    at: IsoTime
+    reason: str
+    version: int | None
+
+
 class NumberAnswer(BaseModel):
     """A number behind a decision: its path in the evidence, and what it is."""
 
@@ -74,6 +84,8 @@ class WhyAnswer(DecisionAnswer):
     why_not: str
 
 
+Numbered = Annotated[int, Path(ge=1, le=2**53, description="A decision's number")]
+
 Which = Annotated[
     Annotated[int, Path(ge=1, le=2**53)] | Literal["newest"],
     Path(description="A decision's number, or `newest`: the newest promotion, rollback or refusal"),
@@ -94,16 +106,32 @@ def shape(decision: Decision) -> dict[str, Any]:
     }
 
 
+def brief(decision: Decision) -> dict[str, Any]:
+    """A decision without its evidence, as a part of an answer."""
+    return {
+        "number": decision.number,
+        "kind": decision.kind.value,
+        "at": iso(decision.at),
+        "reason": decision.reason,
+        "version": decision.version,
+    }
+
+
 @router.get("/decisions", response_model=Listing[DecisionAnswer])
 def list_decisions(
     model: str,
     door: TheDoor,
     page: PageWanted,
-    kind: Annotated[DecisionKind | None, Query(description="Only decisions of this kind")] = None,
+    kind: Annotated[
+        list[DecisionKind] | None, Query(description="Only decisions of these kinds", max_length=50)
+    ] = None,
+    since: Since = None,
+    until: Until = None,
 ) -> dict[str, Any]:
     """What was decided about a model, newest first."""
-    wanted = None if kind is None else kind.value
-    return listing(door.parts.ledger.decisions(model, page.cursor, page.limit, wanted), shape)
+    wanted = None if kind is None else [one.value for one in kind]
+    ledger, (cursor, limit) = door.parts.ledger, (page.cursor, page.limit)
+    return listing(ledger.decisions(model, cursor, limit, wanted, since=since, until=until), shape)
 
 
 @router.get("/decisions/{number}/why", response_model=WhyAnswer)
@@ -112,12 +140,13 @@ def why(model: str, number: Which, door: TheDoor) -> dict[str, Any]:
     from everlearn.loop.explain import explain
 
     spec = door.parts.models.get(model)
-    decision = _newest(door, model) if number == "newest" else _decision(door, model, number)
+    decision = _newest(door, model) if number == "newest" else decision_of(door, model, number)
     told = explain(decision, _around(door, model, decision), spec, _made(door, model, decision))
     return {**shape(decision), **told.to_dict()}
 
 
-def _decision(door: Door, model: str, number: int) -> Decision:
+def decision_of(door: Door, model: str, number: int) -> Decision:
+    """One decision; raises NotFoundError."""
     found = door.parts.ledger.decisions(model, str(number + 1), 1).items
     if not found or found[0].number != number:
         raise NotFoundError(f"Model {model!r} has no decision {number}")

@@ -29,7 +29,7 @@ from everlearn.api.times import END, FIRST
 from everlearn.api.values import MAX_ID
 from everlearn.errors import EverlearnError
 
-_JSON: Final = (b"application/json", b"application/json; charset=utf-8")
+JSON: Final = (b"application/json", b"application/json; charset=utf-8")
 _SCALARS: Final = (bool, int, float, str, type(None))
 
 
@@ -57,7 +57,7 @@ class Unusual(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Route:
+class Route:
     """A path as metrics and logs name it."""
 
     path_format: str
@@ -125,9 +125,9 @@ class HotPath:
         self.app = app
         self._door = door
         one = "/v1/models/{model}"
-        self._routes: dict[str, tuple[_Route, _Answer]] = {
-            f"{one}/predict": (_Route(f"{one}/predict"), _predict),
-            f"{one}/labels": (_Route(f"{one}/labels"), _labels),
+        self._routes: dict[str, tuple[Route, _Answer]] = {
+            f"{one}/predict": (Route(f"{one}/predict"), _predict),
+            f"{one}/labels": (Route(f"{one}/labels"), _labels),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,7 +165,7 @@ def _is_usual(scope: Scope) -> bool:
     usual = False
     for name, value in scope["headers"]:
         if name == b"content-type":
-            usual = value in _JSON
+            usual = value in JSON
         elif name in (b"idempotency-key", b"content-encoding"):
             return False
     return usual

@@ -1,15 +1,19 @@
 """``Idempotency-Key``: a write that is sent again gets its first answer again, and changes nothing.
 
-Only what succeeded is remembered: an error stored nothing, so doing it again is harmless. Predictions,
-labels and examples are idempotent by their ids and keys even where an answer was lost before it
+Only what succeeded is remembered: an error stored nothing, so doing it again is harmless. What is sent again
+while the first is still at work (a caller whose patience was short) waits for it; where another process is at
+that work, whoever comes second is refused by what the first has made, and looks for its answer then.
+Predictions, labels and examples are idempotent by their ids and keys even where an answer was lost before it
 could be remembered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
+from weakref import WeakValueDictionary
 
 from fastapi import Header, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from everlearn.adapters.rules import Receipts, Reply
 from everlearn.api.auth import Principal
 from everlearn.api.body import JsonRequest, JsonRoute
-from everlearn.errors import Fault, InvalidError
+from everlearn.errors import ConflictError, Fault, InvalidError
 
 HEADER = "Idempotency-Key"
 MAX_KEY = 200
@@ -35,6 +39,11 @@ class Idempotency:
         self._receipts = receipts
         self._now = now
         self._swept = now()
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, request: Request, key: str) -> asyncio.Lock:
+        """What only one request of a key holds at a time, in this process."""
+        return self._turns.setdefault((scope_of(request), key), asyncio.Lock())
 
     async def recall(self, request: Request, key: str, digest: str) -> Response | None:
         """The first answer to this key, or ``None``; raises InvalidError if it was for another request."""
@@ -102,11 +111,18 @@ class IdempotentRoute(JsonRoute):
                 return await handle(request)
             idempotency: Idempotency = request.app.state.door.idempotency
             digest = digest_of(request, await request.body())
-            before = await idempotency.recall(request, key, digest)
-            if before is not None:
-                return before
-            response = await handle(request)
-            return await idempotency.remember(request, key, digest, response)
+            async with idempotency.turn(request, key):
+                before = await idempotency.recall(request, key, digest)
+                if before is not None:
+                    return before
+                try:
+                    response = await handle(request)
+                except ConflictError:
+                    first = await idempotency.recall(request, key, digest)
+                    if first is None:
+                        raise
+                    return first
+                return await idempotency.remember(request, key, digest, response)
 
         return once
 

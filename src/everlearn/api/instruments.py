@@ -6,32 +6,36 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from everlearn.adapters.tracing import Untraced
+from everlearn.api.gauges import StoreGauges
 from everlearn.api.parts import Parts
 from everlearn.api.served import Role
-from everlearn.errors import EverlearnError
+from everlearn.ports import Outbox
 from everlearn.types import Receipt, Status
 
-MAX_MODELS = 200
-"""How many models the gauges tell of: labels must stay bounded."""
-
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_GROUPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 10_000)
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+BACKGROUND_METRICS = "EVERLEARN_BACKGROUND_METRICS"
+"""Where the supervisor says that workers leave their counts."""
 
 
 class Instruments:
     """Counters and histograms of one app, and gauges that are read from the store when scraped.
 
     With ``PROMETHEUS_MULTIPROC_DIR`` set before the process starts, the counts of all API processes
-    that share the folder are added up, whichever of them is scraped.
+    that share the folder are added up, whichever of them is scraped. Those of workers that were started with
+    them are told, too.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, outbox: Outbox | None = None, tracer: Untraced | None = None) -> None:
+        self.tracer = tracer or Untraced()
         self._registry = registry = CollectorRegistry()
-        self._gauges = StoreGauges(parts)
+        self._gauges = StoreGauges(parts, outbox)
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "everlearn_requests", "HTTP requests", ["method", "route", "status"], registry=registry
@@ -49,6 +53,12 @@ class Instruments:
         )
         self._examples = Counter("everlearn_examples", "Rows of history stored", registry=registry)
         self._swaps = Counter("everlearn_swaps", "Champions taken into service", registry=registry)
+        self._cold_loads = Counter(
+            "everlearn_cold_loads", "Models taken into memory that were not in it", registry=registry
+        )
+        self._evictions = Counter(
+            "everlearn_evictions", "Models that went out of memory to make room", registry=registry
+        )
         self._failed_loads = Counter(
             "everlearn_failed_loads", "Champions that failed to load", registry=registry
         )
@@ -59,13 +69,21 @@ class Instruments:
             registry=registry,
         )
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered (status 0: its caller was gone)."""
+        self._commits = Histogram(
+            "everlearn_commit_events", "Events stored by one commit", registry=registry, buckets=_GROUPS
+        )
+
+    def committed(self, events: int) -> None:
+        """So many events were stored together."""
+        self._commits.observe(events)
+
+    def request(self, method: str, route: str, status: int, seconds: float, trace_id: str = "") -> None:
+        """A request was answered (status 0: its caller was gone); ``trace_id`` is that of its trace."""
         answered = self._known.get((method, route, status))
         if answered is None:
             answered = self._of(method, route, status)
         answered[0].inc()
-        answered[1].observe(seconds)
+        answered[1].observe(seconds, {"trace_id": trace_id} if trace_id else None)
 
     def _of(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         """The counter and the histogram of one kind of request; looking them up costs more than counting."""
@@ -100,21 +118,54 @@ class Instruments:
         """A champion was taken into service."""
         self._swaps.inc()
 
+    def cold_load(self) -> None:
+        """A model was taken into memory that was not in it."""
+        self._cold_loads.inc()
+
+    def evicted(self, models: int) -> None:
+        """So many models went out of memory."""
+        if models:
+            self._evictions.inc(models)
+
     def failed_load(self) -> None:
         """A champion could not be loaded."""
         self._failed_loads.inc()
 
     def page(self) -> bytes:
         """The page that Prometheus reads. Asks the store, so it may block for a moment."""
-        registry = CollectorRegistry()
-        if os.environ.get(MULTIPROCESS):
-            from prometheus_client.multiprocess import MultiProcessCollector
+        return generate_latest(self._everything())
 
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    def page_for(self, accepts: str) -> tuple[bytes, str]:
+        """The same and its content type, in OpenMetrics for whoever takes it where there are traces to name.
+
+        Exemplars are in OpenMetrics alone, and those of one process are not among the counts of several.
+        """
+        if not (self.tracer.on and "application/openmetrics-text" in accepts):
+            return self.page(), CONTENT_TYPE_LATEST
+        from prometheus_client.openmetrics import exposition
+
+        page: bytes = exposition.generate_latest(self._everything())  # type: ignore[no-untyped-call]
+        return page, exposition.CONTENT_TYPE_LATEST
+
+    def _everything(self) -> CollectorRegistry:
+        """All that is told, as it is now."""
+        registry = CollectorRegistry()
+        folder = os.environ.get(MULTIPROCESS)
+        if folder:
+            _add_folder(registry, folder)
         else:
             registry.register(_Within(self._registry))
+        if background := os.environ.get(BACKGROUND_METRICS):
+            _add_folder(registry, background)
         registry.register(self._gauges)
-        return generate_latest(registry)
+        return registry
+
+
+def _add_folder(registry: CollectorRegistry, folder: str) -> None:
+    """Add up what the processes that share a folder have counted."""
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
 
 
 class _Within(Collector):
@@ -128,56 +179,3 @@ class _Within(Collector):
 
     def describe(self) -> Iterable[Metric]:
         return ()
-
-
-class StoreGauges(Collector):
-    """Where each model stands, read from the store; a store that is down leaves them out."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing is known before a scrape."""
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        """Read the gauges."""
-        gauges = {
-            name: GaugeMetricFamily(f"everlearn_{name}", text, labels=["model"])
-            for name, text in (
-                ("champion_version", "The version that answers"),
-                ("log_seq", "The newest position of the log"),
-                ("loop_lag_events", "Events that the loop has not read yet"),
-                ("score", "The model's metric over the newest window"),
-            )
-        }
-        alerts = CounterMetricFamily(
-            "everlearn_alerts",
-            "Alerts that the loop raised, from the model's ledger",
-            labels=["model", "kind"],
-        )
-        for model, values, raised in self._rows():
-            for name, value in values.items():
-                gauges[name].add_metric([model], value)
-            for kind, count in raised.items():
-                alerts.add_metric([model, kind], float(count))
-        yield from (*gauges.values(), alerts)
-
-    def _rows(self) -> Iterator[tuple[str, Mapping[str, float], Mapping[str, int]]]:
-        """Each model's gauges, and how many alerts of each kind it has raised."""
-        from everlearn.api.standing import standing
-
-        try:
-            champions = self._parts.versions.champions()
-            for model in sorted(champions)[:MAX_MODELS]:
-                where = standing(self._parts, model, champions[model])
-                values = {
-                    "champion_version": float(champions[model].version),
-                    "log_seq": float(where.head.seq),
-                    "loop_lag_events": float(max(0, where.head.seq - where.cursor)),
-                }
-                if where.performance is not None:
-                    values["score"] = where.performance
-                yield model, values, where.scores.get("alerts", {})
-        except (EverlearnError, OSError):
-            return

@@ -49,6 +49,7 @@ class LabelsAnswer(BaseModel):
 
     ``duplicate``: the same was known already. ``conflict``: another value is known, and this one was
     not marked as a correction; it was not stored. ``parked``: no such prediction yet; kept until it comes.
+    ``erased``: the prediction was erased, so the label was not stored.
     """
 
     model_config = ConfigDict(
@@ -58,6 +59,7 @@ class LabelsAnswer(BaseModel):
     duplicate: int
     conflict: list[str]
     parked: list[str]
+    erased: list[str] | None = Field(default=None, description="Left out where there are none")
 
 
 @router.post("/labels", response_model=LabelsAnswer, responses=documented(404, 413, 503))
@@ -95,13 +97,24 @@ async def record_labels(
     served = await door.runtime.served(model)
     source, values = caller.name, check(served.schema, values)
     headers = door.quotas.take(caller, len(ids), door.parts.clock.now())
-    events = [
-        NewEvent(EventKind.LABEL, at, key, {"value": value, "correction": correction, "source": source})
-        for key, value, correction, at in zip(ids, values, corrections, times, strict=True)
-    ]
+    events = label_events(ids, values, corrections, times, source)
     receipts = await door.writer.append(model, events, flush=served.spec.durability == "sync")
     door.instruments.labelled(receipts)
     return tell(ids, receipts), headers
+
+
+def label_events(
+    ids: Sequence[str],
+    values: Sequence[Scalar],
+    corrections: Sequence[bool],
+    times: Sequence[float],
+    source: str,
+) -> list[NewEvent]:
+    """Labels as the log takes them, all of one source."""
+    return [
+        NewEvent(EventKind.LABEL, at, key, {"value": value, "correction": correction, "source": source})
+        for key, value, correction, at in zip(ids, values, corrections, times, strict=True)
+    ]
 
 
 def check(schema: Schema, values: Sequence[Scalar]) -> list[Scalar]:
@@ -122,9 +135,10 @@ def tell(ids: Sequence[str], receipts: Sequence[Receipt]) -> dict[str, Any]:
     by_status: dict[Status, list[str]] = {status: [] for status in Status}
     for key, receipt in zip(ids, receipts, strict=True):
         by_status[receipt.status].append(key)
-    return {
+    told: dict[str, Any] = {
         "accepted": len(by_status[Status.ACCEPTED]),
         "duplicate": len(by_status[Status.DUPLICATE]),
         "conflict": by_status[Status.CONFLICT],
         "parked": by_status[Status.PARKED],
     }
+    return told | ({"erased": found} if (found := by_status[Status.ERASED]) else {})

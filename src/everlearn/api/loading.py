@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from loguru import logger
 
 from everlearn.api.parts import Parts
 from everlearn.api.served import Role, Served
 from everlearn.api.standing import Findings, findings
+from everlearn.api.weight import weigh
 from everlearn.features.schema import Schema
 from everlearn.predictor import Baseline, Predictor
 from everlearn.spec import ModelSpec
 from everlearn.types import Champion
-
-
-@dataclass(frozen=True, slots=True)
-class FailedLoad:
-    """A version that could not be loaded: why, and when it is tried again (``time.monotonic``).
-
-    ``champion`` is the champion of that moment: the version itself, or the one that it is on trial against.
-    """
-
-    champion: Champion
-    attempts: int
-    retry_at: float
-    reason: str
+from everlearn.vision.frames import StoredImages
 
 
 class Loader:
-    """Loads versions of the models of an installation."""
+    """Loads versions of the models of an installation. ``images`` are those that detectors look at."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.images = StoredImages(parts.artifacts)
         self._cursors: dict[str, int] = {}
 
     def load(
@@ -45,16 +35,19 @@ class Loader:
     ) -> Served:
         """A version that answers; raises whatever is wrong with it."""
         predictor: Predictor | Baseline
-        single = None
+        single, opaque = None, 0
         if digest is None:
             predictor = self.baseline(spec.name)
         else:
-            predictor = Predictor.from_bundle(self._parts.artifacts.get(digest))
+            bundle = self._parts.artifacts.get(digest)
+            opaque = sum(map(len, bundle.files.values()))  # a library's own memory is about as large
+            predictor = Predictor.from_bundle(bundle, self.images)
             _warm(predictor)
             predictor.self_test()
             single = predictor.single()
         abstaining = self.findings(spec).abstaining
-        return Served(spec, Schema.from_spec(spec), champion, version, predictor, abstaining, single, role)
+        served = Served(spec, Schema.from_spec(spec), champion, version, predictor, abstaining, single, role)
+        return replace(served, bytes=weigh(served) + opaque)
 
     def baseline(self, model: str) -> Baseline:
         """Version 0: what most labels said so far."""
@@ -77,11 +70,15 @@ class Loader:
 
         ``on_trial`` is told only where the candidate has a share of the answers.
         """
-        routed = spec.route is not None and spec.route.candidate > 0
-        if spec.abstain is None and not routed:
+        if not self.has_findings(spec):
             return Findings()
+        routed = spec.route is not None and spec.route.candidate > 0
         found = findings(self._parts.ledger.checkpoint(spec.name).state)
         return Findings(found.abstaining and spec.abstain is not None, found.candidate if routed else None)
+
+    def has_findings(self, spec: ModelSpec) -> bool:
+        """Whether there can be any."""
+        return spec.abstain is not None or (spec.route is not None and spec.route.candidate > 0)
 
     def forget(self, model: str) -> None:
         """A model is gone."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi import APIRouter, Request, Response
 
 from everlearn.api.parts import TheDoor
 
@@ -17,6 +16,7 @@ router = APIRouter(tags=["health"])
         200: {"content": {"text/plain": {"example": 'everlearn_predictions_total{role="champion"} 1024.0\n'}}}
     },
 )
-def metrics(door: TheDoor) -> Response:
-    """Counters and gauges in Prometheus' text format."""
-    return Response(door.instruments.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+def metrics(door: TheDoor, request: Request) -> Response:
+    """Counters and gauges in Prometheus' text format; where requests are traced, in OpenMetrics on demand."""
+    page, kind = door.instruments.page_for(request.headers.get("accept", ""))
+    return Response(page, headers={"Content-Type": kind})

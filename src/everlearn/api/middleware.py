@@ -10,19 +10,23 @@ from loguru import logger
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from everlearn.adapters.tracing import Span
 from everlearn.api.instruments import Instruments
 from everlearn.api.problems import unexpected
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MODEL = re.compile(r"/v1/models/([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:/|$)")
-_HEADERS = (
+UNMATCHED = "unmatched"
+"""What stands in the place of a route where there is none."""
+
+SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-"""The security headers; the documentation's pages bring their own policy, the last."""
+"""What every answer carries; the documentation's pages bring their own policy, the last."""
 
 
 def header(scope: Scope, wanted: bytes) -> str:
@@ -36,7 +40,7 @@ def header(scope: Scope, wanted: bytes) -> str:
 def template_of(scope: Scope) -> str:
     """The path of the matched route with its parameters' names, for metrics and logs; never the values."""
     template = getattr(scope.get("route"), "path_format", None)
-    return template if isinstance(template, str) else "unmatched"
+    return template if isinstance(template, str) else UNMATCHED
 
 
 class Context:
@@ -56,24 +60,33 @@ class Context:
             await self.app(scope, receive, send)
             return
         given = header(scope, b"x-request-id")
-        request_id = given if _SAFE_ID.fullmatch(given) else f"{getrandbits(128):032x}"
+        request_id = given if SAFE_ID.fullmatch(given) else f"{getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id, scope["path"])
         started = time.perf_counter()
         about = {"request_id": request_id}
         if named := _MODEL.match(scope["path"]):
             about["model"] = named[1]
-        with logger.contextualize(**about):
+        caller = header(scope, b"traceparent")
+        with (
+            logger.contextualize(**about),
+            self._instruments.tracer.span(scope["method"], caller, server=True, **about) as span,
+        ):
             try:
                 await self.app(scope, receive, answer.send)
             except Exception as error:
                 await _last_resort(error, bool(answer.status), scope, receive, answer.send)
             finally:
-                self._tell(scope, answer.status, time.perf_counter() - started)
+                self._tell(scope, answer.status, time.perf_counter() - started, span)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _tell(self, scope: Scope, status: int, seconds: float, span: Span) -> None:
+        # A request that is refused comes to no route; what it asked for is known all the same.
         template = template_of(scope)
-        self._instruments.request(scope["method"], template, status, seconds)
+        if template == UNMATCHED:
+            template = scope["state"].get("asked") or UNMATCHED
+        method = scope["method"]
+        span.tell(f"{method} {template}", failed=status >= 500, method=method, route=template, status=status)
+        self._instruments.request(method, template, status, seconds, span.trace_id)
         quiet = template in ("/health", "/v1/health/ready", "/metrics") or scope["state"].get("quiet", False)
         level = "DEBUG" if quiet else "INFO"
         logger.log(level, "{} {} {} {:.1f} ms", scope["method"], template, status or "gone", seconds * 1000)
@@ -126,7 +139,7 @@ class _Answer:
         """Send one message on."""
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            own = _HEADERS[:-1] if self._docs else _HEADERS
+            own = SECURITY_HEADERS[:-1] if self._docs else SECURITY_HEADERS
             given = {name for name, _ in message.get("headers", ())}
             message["headers"] = [
                 *message.get("headers", ()),

@@ -29,6 +29,8 @@ from everlearn.errors import Fault, InvalidError
 from everlearn.features.columns import rows_of
 
 router = APIRouter(tags=["mlflow"])
+open_ = APIRouter(tags=["mlflow"])
+"""Health, which probes ask without a credential."""
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -46,7 +48,7 @@ class Predictions(BaseModel):
     versions: list[int]
 
 
-@router.get("/ping", response_model=None, responses=_TEXT)
+@open_.get("/ping", response_model=None, responses=_TEXT)
 async def ping() -> PlainTextResponse:
     """Does the process answer?"""
     return PlainTextResponse("\n")
@@ -81,7 +83,7 @@ async def invocations(request: Request, door: TheDoor, _: IdempotencyKey = None)
     spec = await run_in_threadpool(default_spec, door)
     kind, body = content_type(request.scope), await request.body()
     if kind == CSV:
-        parts = read_csv_text(io.BytesIO(body), spec.features, MAX_ROWS)
+        parts = read_csv_text(io.BytesIO(body), spec.columns, MAX_ROWS)
         rows = [row for part in parts for row in rows_of(part.columns, part.size)]
     elif kind == JSON:
         rows = parsed(body, list(spec.features))

@@ -76,7 +76,8 @@ class ModelAnswer(BaseModel):
     target: str
     champion: int
     serving: int | None = Field(
-        description="The version that this process answers with: the champion, but for the moment of a swap"
+        description="The version that this process answers with: the champion, but for the moment of a swap; "
+        "null while the model is not in its memory"
     )
     champion_since: IsoTime
     state: str
@@ -117,7 +118,7 @@ def shape(door: Door, spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-@router.post("", status_code=201, response_model=ModelAnswer, responses=documented(409))
+@router.post("", status_code=201, response_model=ModelAnswer, responses=documented(409, 501))
 def create_model(
     door: TheDoor,
     spec: Annotated[dict[str, Any], WithJsonSchema({**SPEC_SCHEMA, "examples": [_SPEC]})],
@@ -154,7 +155,7 @@ def get_model(model: str, door: TheDoor) -> dict[str, Any]:
     return shape(door, door.parts.models.get(model))
 
 
-@router.patch("/{model}", response_model=ModelAnswer, responses=documented(404))
+@router.patch("/{model}", response_model=ModelAnswer, responses=documented(404, 501))
 def update_model(
     model: str,
     door: TheDoor,

@@ -7,11 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Models, Versions
+from everlearn.ports import (
+    Artifacts,
+    Backlog,
+    Clock,
+    Erasures,
+    Jobs,
+    Ledger,
+    Log,
+    Models,
+    Scores,
+    Tallies,
+    Versions,
+)
 
 if TYPE_CHECKING:
     from everlearn.adapters.group_commit import GroupCommit
     from everlearn.api.idempotency import Idempotency
+    from everlearn.api.image_fetching import Fetcher
     from everlearn.api.instruments import Instruments
     from everlearn.api.quotas import LabelQuotas
     from everlearn.api.runtime import Runtime
@@ -46,8 +59,28 @@ class Parts(Protocol):
         ...
 
     @property
+    def scores(self) -> Scores:
+        """The score over time, and where all models stand."""
+        ...
+
+    @property
     def jobs(self) -> Jobs:
         """The jobs."""
+        ...
+
+    @property
+    def backlog(self) -> Backlog:
+        """The work that waits."""
+        ...
+
+    @property
+    def tallies(self) -> Tallies:
+        """What monitoring reads."""
+        ...
+
+    @property
+    def erasures(self) -> Erasures:
+        """The erasures."""
         ...
 
     @property
@@ -67,6 +100,7 @@ class Door:
     instruments: Instruments
     threshold: float
     quotas: LabelQuotas
+    fetcher: Fetcher
 
 
 async def _door(request: Request) -> Door:  # async: a plain function would be run in a thread

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from random import getrandbits
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from everlearn.api.runtime import Served
 from everlearn.api.times import IsoTime, Times, iso
 from everlearn.api.values import MAX_ID, Id
 from everlearn.errors import NotFoundError
+from everlearn.features.schema import Checked
 from everlearn.types import EventKind, NewEvent, Output, Prediction, Receipt, Scalar, Status
 
 router = APIRouter(prefix="/v1/models/{model}", tags=["predictions"], route_class=JsonRoute)
@@ -176,33 +178,53 @@ async def record_predictions(
     if len(rows) >= MANY:
         return await record_many(door, served, rows, ids, times)
     keys = ids if ids is not None else [new_id() for _ in rows]
-    checked, outputs, versions = await door.runtime.answer(served, rows, keys)
-    events = [
-        NewEvent(EventKind.PREDICTION, at, key, _stored(version, features, output))
-        for at, key, version, features, output in zip(
-            times, keys, versions, checked.rows, outputs, strict=True
-        )
-    ]
+    answered = Answered(served, keys, times, *await door.runtime.answer(served, rows, keys))
     durability = served.spec.durability
     if durability == "async" and ids is None:
-        door.writer.post(model, events)
-        answers = [
-            _told(key, version, output, served)
-            for key, version, output in zip(keys, versions, outputs, strict=True)
+        door.writer.post(model, answered.events())
+        return answered.told()
+    flush = durability == "sync"
+    return answered.told(
+        await door.writer.append(model, answered.events(), whole=ids is not None, flush=flush)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Rows and what was answered to them, in columns (n,): on the way into the log, and to their caller."""
+
+    served: Served
+    keys: Sequence[str]
+    times: Sequence[float]
+    checked: Checked
+    outputs: Sequence[Output]
+    versions: Sequence[int]
+
+    def events(self) -> list[NewEvent]:
+        """The predictions as the log takes them."""
+        return [
+            NewEvent(EventKind.PREDICTION, at, key, _stored(version, features, output))
+            for at, key, version, features, output in zip(
+                self.times, self.keys, self.versions, self.checked.rows, self.outputs, strict=True
+            )
         ]
-    else:
-        receipts = await door.writer.append(model, events, whole=ids is not None, flush=durability == "sync")
-        clashes = [(i, keys[i]) for i, receipt in enumerate(receipts) if receipt.status is Status.CONFLICT]
-        if clashes:
-            raise conflict(clashes)
-        answers = [
-            _told(key, *_recorded(receipt, version, output), served)
-            for key, receipt, version, output in zip(keys, receipts, versions, outputs, strict=True)
-        ]
-    told: dict[str, Any] = {"model": model, "predictions": answers}
-    if checked.ignored:
-        told["ignored_columns"] = dict(checked.ignored)
-    return told
+
+    def told(self, receipts: Sequence[Receipt] | None = None) -> dict[str, Any]:
+        """The body of the answer, by what the log said of the predictions (``None``: nobody waits for it).
+
+        Raises ConflictError for ids that are known with other features.
+        """
+        found: Sequence[tuple[int, Output]] = list(zip(self.versions, self.outputs, strict=True))
+        if receipts is not None:
+            clashes = [(i, self.keys[i]) for i, r in enumerate(receipts) if r.status is Status.CONFLICT]
+            if clashes:
+                raise conflict(clashes)
+            found = [_recorded(r, *own) for r, own in zip(receipts, found, strict=True)]
+        answers = [_told(key, *one, self.served) for key, one in zip(self.keys, found, strict=True)]
+        told: dict[str, Any] = {"model": self.served.spec.name, "predictions": answers}
+        if self.checked.ignored:
+            told["ignored_columns"] = dict(self.checked.ignored)
+        return told
 
 
 def new_id() -> str:

@@ -20,14 +20,21 @@ class LabelQuotas:
         self._default = default
         self._quotas = Quotas()
 
+    def counts(self, caller: Principal) -> bool:
+        """Whether labels of this caller are counted."""
+        return self._per_day(caller) is not None
+
+    def _per_day(self, caller: Principal) -> int | None:
+        if caller.labels_per_day is None and Scope.ADMIN not in caller.everywhere:
+            return self._default
+        return caller.labels_per_day
+
     def take(self, caller: Principal, count: int, now: float) -> dict[str, str]:
         """Count labels of a caller; the headers that tell how they stand.
 
         Raises QuotaError where there is no room for all of them: then none is counted.
         """
-        per_day = caller.labels_per_day
-        if per_day is None and Scope.ADMIN not in caller.everywhere:
-            per_day = self._default
+        per_day = self._per_day(caller)
         if per_day is None:
             return {}
         standing = self._quotas.take(caller.name, count, per_day, now)

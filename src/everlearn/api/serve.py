@@ -17,14 +17,20 @@ import uvicorn
 
 from everlearn.api.app import create_app
 from everlearn.api.auth import ApiKey
+from everlearn.api.image_fetching import Fetcher, image_guard
 from everlearn.api.throttle import Rates
 from everlearn.processes import die_with_parent
+from everlearn.vision.images import MOST_BYTES
 
 if TYPE_CHECKING:
+    from everlearn.api.short_way import ShortWay
     from everlearn.wiring import Installation
 
 GRACE = 5
 """Seconds that requests in flight get to end when the process is told to stop."""
+
+_TALKATIVE = ("TRACE", "DEBUG")
+"""Levels at which each request has a line in the log, which the short way does not write."""
 
 LISTEN_FD = "EVERLEARN_LISTEN_FD"
 
@@ -57,6 +63,7 @@ def main(
 def server(installation: Installation) -> uvicorn.Server:
     """The uvicorn server of an installation, not yet started."""
     settings = installation.settings
+    _ = installation.artifacts  # a store that cannot be opened stops the start, and not the first answer
     app = create_app(
         installation,
         authenticator=ApiKey(installation.api_key),
@@ -67,6 +74,12 @@ def server(installation: Installation) -> uvicorn.Server:
         threshold=settings.threshold,
         max_body=settings.max_body_mb * 2**20,
         warm=True,
+        memory=settings.cache_mb << 20,
+        model_requests=settings.model_requests,
+        announcements=installation.announcements,
+        outbox=installation.outbox,
+        tracer=installation.tracer("api"),
+        fetcher=Fetcher(image_guard(settings.image_host_names, settings.image_network_names)),
     )
     return uvicorn.Server(
         uvicorn.Config(
@@ -77,21 +90,30 @@ def server(installation: Installation) -> uvicorn.Server:
             log_config=None,
             server_header=False,
             backlog=2048,
-            http=_protocol(settings.client_timeout),
-            ws="none",
+            http=_protocol(
+                settings.client_timeout, None if settings.log_level in _TALKATIVE else app.short_way
+            ),
+            ws="websockets-sansio" if _streams() else "none",
+            ws_max_size=MOST_BYTES,
+            ws_per_message_deflate=False,  # images are compressed already
             timeout_graceful_shutdown=GRACE,
             timeout_keep_alive=30,
         )
     )
 
 
-def _protocol(patience: float) -> Any:
+def _streams() -> bool:
+    """Whether frames can be streamed: with the extra ``vision`` alone."""
+    return all(find_spec(name) is not None for name in ("onnxruntime", "websockets"))
+
+
+def _protocol(patience: float, short_way: ShortWay | None) -> Any:
     """The protocol that gives up on slow callers; uvicorn's own where httptools is not there (Windows)."""
     if find_spec("httptools") is None:
         return "auto"
     from everlearn.api.patience import patient
 
-    return patient(patience)
+    return patient(patience, short_way)
 
 
 def _stop() -> None:

@@ -27,7 +27,7 @@ class Served:
 
     ``abstaining`` is whether the loop has found the model's performance under its floor. ``single`` answers
     one clean row, where the predictor has a quick way. ``candidate`` is the version on trial, while there is
-    one and the spec's ``route`` gives it a share.
+    one and the spec's ``route`` gives it a share. ``bytes``: of memory, without the candidate.
     """
 
     spec: ModelSpec
@@ -39,6 +39,12 @@ class Served:
     single: Callable[[Row], Output] | None = None
     role: Role = "champion"
     candidate: Served | None = None
+    bytes: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Bytes in memory, of the candidate too."""
+        return self.bytes + (0 if self.candidate is None else self.candidate.bytes)
 
     @property
     def joins(self) -> bool:

@@ -32,8 +32,10 @@ class Shelf:
         """
         spec = served.spec
         found = self._parts.versions.get(spec.name, number)
-        if found.state is VersionState.REFUSED:
-            raise NotFoundError(f"Version {number} of model {spec.name!r} was refused, and does not answer")
+        if found.state in (VersionState.REFUSED, VersionState.ERASED):
+            raise NotFoundError(
+                f"Version {number} of model {spec.name!r} was {found.state}, and does not answer"
+            )
         if found.digest is None:
             return self._loader.load(spec, served.champion, number, None, "other")
         with self._lock:

@@ -27,7 +27,7 @@ def read_csv(
     import pandas as pd
 
     _check_header(file)
-    kinds: Mapping[str, str] = spec.features
+    kinds: Mapping[str, str] = spec.columns
     text = {name: str for name, kind in kinds.items() if kind in ("categorical", "timestamp")}
     numbers = {
         name: _MISSING_NUMBERS for name, kind in kinds.items() if kind not in ("categorical", "timestamp")
@@ -55,7 +55,7 @@ def read_parts(
 
     Raises InvalidError for one that cannot be read or lacks the target, MissingExtraError without pyarrow.
     """
-    kinds: dict[str, Kind] = {**spec.features, spec.target: "value"}
+    kinds: dict[str, Kind] = {**spec.columns, spec.target: "value"}
     for part in read(file, kinds, size):
         targets = part.take(spec.target)
         if targets is None:

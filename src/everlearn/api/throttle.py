@@ -38,6 +38,11 @@ class Throttle:
         self._keys = Buckets(per_key, max(1, math.ceil(2 * per_key))) if per_key > 0 else None
         self._addresses = Buckets(rates.wrong, rates.burst)
 
+    @property
+    def counts(self) -> bool:
+        """Whether the requests of callers are counted at all."""
+        return self._keys is not None
+
     def of_caller(self, name: str, now: float) -> Standing | None:
         """How a caller stands after this request, or ``None`` where nothing is limited."""
         return None if self._keys is None else self._keys.take(name, now)

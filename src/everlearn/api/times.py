@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 
@@ -83,6 +84,10 @@ Times = Annotated[
     WithJsonSchema({"anyOf": [{"type": "array", "items": _SCHEMA}, *_SCHEMA["anyOf"]]}),
 ]
 """One time, or a list of them."""
+
+Since = Annotated[Time | None, Query(alias="from", description="Only from this time on")]
+Until = Annotated[Time | None, Query(alias="to", description="Only up to this time")]
+"""The time that a list or a chart is asked for; both ends belong to it."""
 
 IsoTime = Annotated[
     str, Field(json_schema_extra={"format": "date-time"}, examples=["2024-05-01T12:00:00.000000Z"])

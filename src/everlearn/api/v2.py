@@ -124,6 +124,8 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 router = APIRouter(prefix="/v2", tags=["open inference"], route_class=V2Route)
+open_ = APIRouter(prefix="/v2", tags=["open inference"], route_class=V2Route)
+"""Health, which probes ask without a credential."""
 
 
 @router.get("", response_model=V2Server, responses=_errors(503))
@@ -132,13 +134,13 @@ async def server() -> V2Server:
     return V2Server(name="everlearn", version=__version__, extensions=["binary_tensor_data"])
 
 
-@router.get("/health/live", response_model=V2State, response_model_exclude_none=True, responses=_errors(503))
+@open_.get("/health/live", response_model=V2State, response_model_exclude_none=True, responses=_errors(503))
 async def live() -> V2State:
     """Does the process answer?"""
     return V2State(live=True)
 
 
-@router.get("/health/ready", response_model=V2State, response_model_exclude_none=True, responses=_errors(503))
+@open_.get("/health/ready", response_model=V2State, response_model_exclude_none=True, responses=_errors(503))
 async def ready(door: TheDoor) -> V2State:
     """Can it serve? 503 while it cannot."""
     if door.runtime.loading:
@@ -259,5 +261,5 @@ async def _versions(door: Door, served: Served) -> list[str]:
     """The numbers by which versions may be asked: the served one, the candidate, then the newest others."""
     first = [served.version, *([served.candidate.version] if served.candidate else [])]
     newest = (await run_in_threadpool(door.parts.versions.list, served.spec.name, None, MOST_VERSIONS)).items
-    others = [one.number for one in newest if one.state is not VersionState.REFUSED]
+    others = [one.number for one in newest if one.state not in (VersionState.REFUSED, VersionState.ERASED)]
     return [str(number) for number in dict.fromkeys([*first, *others])]

@@ -7,6 +7,7 @@ and warmed beside whatever answers meanwhile, and a process without such a model
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 
@@ -36,10 +37,16 @@ def start(loading: Callable[[], bool]) -> threading.Event:
     return stopping
 
 
+def _settling() -> None:
+    """Leave out of all later garbage collections what lives as long as the process: looking through it would
+    hold up every request for a tenth of a second."""
+    gc.freeze()
+
+
 def _describing() -> None:
     from everlearn.loop.summary import summary
 
     summary(b"")
 
 
-STEPS = (_describing,)
+STEPS = (_describing, _settling)

@@ -10,17 +10,26 @@ import typer
 
 from everlearn import __version__
 from everlearn.cli import (
+    alerts,
+    continual,
     data,
     doctor,
+    erase,
+    gc,
+    jobs,
     keys,
     learners,
+    migrate_db,
+    model_report,
     models,
     replay,
     serve,
     show,
     sources,
     steer,
+    uptime_kuma,
     users,
+    watch,
     what_if,
     why,
 )
@@ -61,27 +70,38 @@ app.add_typer(models.app, name="models")
 app.command()(data.predict)
 app.command()(data.label)
 app.command()(data.load)
+app.command()(watch.watch)
 app.command()(replay.replay)
 app.command("what-if")(what_if.what_if)
 app.command()(show.status)
 app.command()(show.versions)
 app.command()(show.decisions)
 app.command()(why.why)
+app.command()(model_report.report)
 app.command()(steer.promote)
 app.command()(steer.rollback)
 app.command()(steer.freeze)
 app.command()(steer.unfreeze)
 app.command()(steer.retrain)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(sources.app, name="sources")
+app.command()(erase.erase)
+app.add_typer(erase.app, name="erasure")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(uptime_kuma.app, name="uptime-kuma")
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.command()(keys.audit)
 app.command()(doctor.doctor)
+app.command()(gc.gc)
+app.command("migrate-db")(migrate_db.migrate_db)
 app.command()(learners.learners)
+app.command("continual-bench")(continual.continual_bench)
 app.command()(show.settings)
 app.command()(serve.worker)
 app.command()(serve.scheduler)
 app.command()(serve.mirror)
+app.command()(serve.dashboard)
 
 
 def main() -> None:

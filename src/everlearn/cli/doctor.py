@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from everlearn.cli.options import Data, Json
+
+if TYPE_CHECKING:
+    from everlearn.doctor_findings import Finding
 
 SIGNS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
@@ -12,7 +17,7 @@ SIGNS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 def doctor(data: Data = None, as_json: Json = False) -> None:
     """Look at everything an installation needs; exits 1 if something is broken."""
     from everlearn.cli.output import show_json
-    from everlearn.doctor import Finding, examine
+    from everlearn.doctor import examine
     from everlearn.wiring import Installation
 
     installation = Installation.load(data=data)

@@ -33,7 +33,7 @@ def described(names: list[str], *, speed: bool, quiet: bool) -> list[dict[str, A
     """Each learner as it describes itself; one whose extra is missing has ``missing``: how to install it."""
     from everlearn.cli.gauge import gauge
     from everlearn.cli.output import progress
-    from everlearn.errors import InvalidError
+    from everlearn.errors import InvalidError, MissingExtraError
     from everlearn.learners import describe
 
     items = []
@@ -43,14 +43,14 @@ def described(names: list[str], *, speed: bool, quiet: bool) -> list[dict[str, A
             item: dict[str, Any] = {"name": name}
             try:
                 item |= describe(name)
-            except ImportError as error:
+            except (ImportError, MissingExtraError) as error:
                 item["missing"] = str(error)
                 continue
             finally:
                 items.append(item)
             try:
                 item |= gauge(name) if speed else {}
-            except (InvalidError, ImportError) as error:
+            except (InvalidError, ImportError, MissingExtraError) as error:
                 item["missing"] = str(error)
     return items
 

@@ -161,6 +161,7 @@ def verify_record(model: str, data: Path | None, retrain: bool, as_json: bool) -
 
     installation = Installation.load(data=data)
     installation.require_database()
+    floor = installation.retention.floor(model)
     with progress(f"verifying {model}", quiet=as_json) as told:
         found = prove(
             model,
@@ -168,6 +169,8 @@ def verify_record(model: str, data: Path | None, retrain: bool, as_json: bool) -
             ledger=installation.ledger,
             versions=installation.versions,
             artifacts=installation.artifacts,
+            floor=None if floor is None else floor.checkpoint,
+            kept_from=0 if floor is None else floor.known_from,
             retrain=retrain,
             progress=lambda share: told(round(share * 1000), 1000),
         )
@@ -177,7 +180,8 @@ def verify_record(model: str, data: Path | None, retrain: bool, as_json: bool) -
     else:
         typer.echo("identical" if found.identical else "different")
         trained = f", {found.artifacts_checked} results of jobs computed again" if retrain else ""
-        typer.echo(f"{found.events} events, {found.decisions} decisions{trained}")
+        since = f" after position {found.begins}" if found.begins else ""
+        typer.echo(f"{found.events} events, {found.decisions} decisions{since}{trained}")
         if not found.identical:
             typer.echo(f"first difference of {len(found.differences)}: {found.differences[0]}", err=True)
     if not found.identical:

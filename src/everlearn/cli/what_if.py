@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everlearn.cli.options import Data, Json
+from everlearn.cli.options import Data, Json, Key, Url
 from everlearn.cli.replay import _columns, _default_threshold
 from everlearn.errors import InvalidError
 
@@ -55,6 +55,11 @@ def what_if(
         typer.Option("--cache", help="Folder with what is known already (a MODEL's data folder)."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Work everything out again.")] = False,
+    workers: Annotated[
+        bool, typer.Option("--workers", help="Of a MODEL: have the server's workers play, a job a setting.")
+    ] = False,
+    url: Url = None,
+    key: Key = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -69,6 +74,14 @@ def what_if(
         reports.need_plot(plot)
     choices = {"policy": policy or [], "learner": learner or [], "gate": gate or []}
     load: dict[str, Any] = {}
+    if workers:
+        from everlearn.cli.what_if_server import play as play_there
+
+        if _is_file(source):
+            raise InvalidError(f"--workers is for a model: {source} is a file, so leave it out")
+        report = play_there(source, choices, price, url, key, data, as_json)
+        _show(report, 0.0, plot, html, as_json, source)
+        return
     if _is_file(source):
         given = {"update": update, "metric": metric, "threshold": threshold, "seed": seed}
         columns = {"features": features or [], "drop": drop or []}

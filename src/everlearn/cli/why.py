@@ -84,6 +84,7 @@ def _proof(model: str, seq: int, data: Path | None, retrain: bool, quiet: bool) 
     installation = Installation.load(data=data)
     installation.require_database()
     try:
+        floor = installation.retention.floor(model)
         with progress(f"verifying {model}", quiet=quiet) as report:
             return verify(
                 model,
@@ -91,6 +92,8 @@ def _proof(model: str, seq: int, data: Path | None, retrain: bool, quiet: bool) 
                 ledger=installation.ledger,
                 versions=installation.versions,
                 artifacts=installation.artifacts,
+                floor=None if floor is None else floor.checkpoint,
+                kept_from=0 if floor is None else floor.known_from,
                 retrain=retrain,
                 upto=seq,
                 progress=lambda share: report(round(share * 1000), 1000),
@@ -103,6 +106,7 @@ def _show_proof(found: Verification, retrain: bool) -> None:
     typer.echo("")
     typer.echo("identical" if found.identical else "different")
     trained = f", {found.artifacts_checked} results of jobs computed again" if retrain else ""
-    typer.echo(f"{found.events} events, {found.decisions} decisions{trained}")
+    since = f" after position {found.begins}" if found.begins else ""
+    typer.echo(f"{found.events} events, {found.decisions} decisions{since}{trained}")
     for difference in found.differences:
         typer.echo(difference, err=True)

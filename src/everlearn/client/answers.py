@@ -88,20 +88,21 @@ class LabelReceipt:
     """What became of labels: how many are new, how many were known, and which need a look.
 
     ``conflict`` lists ids that hold another value already (send it with ``correction=True`` to
-    replace it); ``parked`` lists ids that no prediction has yet.
+    replace it); ``parked`` lists ids that no prediction has yet; ``erased`` those of predictions that
+    were erased, whose labels are not kept.
     """
 
     accepted: int
     duplicate: int = 0
     conflict: tuple[str, ...] = ()
     parked: tuple[str, ...] = ()
+    erased: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, record: Record) -> LabelReceipt:
         """Read the answer of ``POST …/labels``."""
-        return cls(
-            record["accepted"], record["duplicate"], tuple(record["conflict"]), tuple(record["parked"])
-        )
+        lists = (tuple(record.get(name) or ()) for name in ("conflict", "parked", "erased"))
+        return cls(record["accepted"], record["duplicate"], *lists)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -24,17 +24,18 @@ class Call(Generic[T]):
     """One request and how to read its answer. It may be sent again: a repetition changes nothing more.
 
     ``patience`` is added to the client's read timeout, in seconds. ``accept`` holds statuses of 400
-    and above that are answers, not errors.
+    and above that are answers, not errors. Not ``again``: a repetition would be another act.
     """
 
     method: str
     path: str
     parse: Callable[[httpx.Response], T]
-    params: Mapping[str, str | int | float] = field(default_factory=dict)
+    params: Mapping[str, str | int | float | Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
     patience: float = 0.0
     accept: frozenset[int] = frozenset()
+    again: bool = True
 
 
 @dataclass(frozen=True, slots=True)

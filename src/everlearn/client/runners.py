@@ -59,7 +59,7 @@ class Runner:
         self, call: Call[Any], attempt: int, result: httpx.Response | httpx.TransportError
     ) -> float | None:
         """Seconds to wait before the next attempt, or ``None`` if this result is final."""
-        if attempt >= self.retries.attempts or not may_pass(result, call.accept):
+        if attempt >= self.retries.attempts or not call.again or not may_pass(result, call.accept):
             return None
         response = result if isinstance(result, httpx.Response) else None
         delay = self.retries.delay(attempt, response)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from everlearn.client.accounts import AccountVerbs
 from everlearn.client.answers import (
     ChampionAnswer,
     CommandAnswer,
@@ -29,6 +30,8 @@ from everlearn.client.calls import (
     to_time,
     write,
 )
+from everlearn.client.frames import FrameVerbs
+from everlearn.client.seeing import SeeingVerbs, kinds, span
 from everlearn.client.uploads import upload_file, upload_rows
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from everlearn.types import Row, Scalar
 
 
-class Verbs:
+class Verbs(SeeingVerbs, FrameVerbs, AccountVerbs):
     """The verbs of :class:`~everlearn.client.Client` and :class:`~everlearn.client.AsyncClient`.
 
     All raise :class:`~everlearn.errors.UnauthorizedError` for a wrong key,
@@ -249,12 +252,42 @@ class Verbs:
         body = {} if since is None else {"since": since}
         return _command(path(model, "sources", source, "unlearn"), body, why, wait)
 
+    # --- erasures ---
+
+    @Verb
+    def erase(self, model: str, subject: str, *, deadline: str = "24h", force: bool = False) -> Call[Record]:
+        """Remove all rows of a subject for good; the erasure, which goes on after the answer.
+
+        ``deadline`` is how long a champion that learned the rows may answer while a clean one is made; with
+        ``force`` it goes at once. Asked again, it tells of the same erasure.
+        """
+        params = {"deadline": deadline, "force": "true" if force else "false"}
+        return Call("DELETE", path(model, "subjects", subject), read_record, params=params)
+
+    @Verb
+    def erasures(self, model: str) -> Call[Record]:
+        """``{"items"}``: the erasures of a model, the newest first."""
+        return get(path(model, "erasures"))
+
+    @Verb
+    def erasure(self, model: str, erasure: str) -> Call[Record]:
+        """One erasure, with its certificate once it is done."""
+        return get(path(model, "erasures", erasure))
+
     # --- the record ---
 
     @Listing
-    def decisions(self, model: str, kind: str | None = None, *, limit: int = 100) -> Pages:
-        """Iterate over the ledger, newest first; of one kind (``"promote"``, …) if given."""
-        return Pages(get(path(model, "decisions"), kind=kind, limit=limit))
+    def decisions(
+        self,
+        model: str,
+        kind: str | Sequence[str] | None = None,
+        since: datetime | float | str | None = None,
+        until: datetime | float | str | None = None,
+        *,
+        limit: int = 100,
+    ) -> Pages:
+        """Iterate over the ledger, newest first; of some kinds (``"promote"``, …) and times if given."""
+        return Pages(get(path(model, "decisions"), kind=kinds(kind), limit=limit, **span(since, until)))
 
     @Verb
     def why(self, model: str, number: int | None = None) -> Call[Record]:
@@ -277,8 +310,45 @@ class Verbs:
 
     @Verb
     def job(self, model: str, id: str) -> Call[Record]:  # noqa: A002
-        """One job: state, progress, attempts and error."""
+        """One job: state, progress, attempts, error, traceback and result."""
         return get(path(model, "jobs", id))
+
+    @Verb
+    def cancel_job(self, model: str, id: str, why: str | None = None) -> Call[Record]:  # noqa: A002
+        """End a job that waits or runs. Raises ConflictError if it has ended."""
+        body = {} if why is None else {"why": why}
+        return write("POST", path(model, "jobs", id, "cancel"), body, read_record)
+
+    @Verb
+    def retry_job(self, model: str, id: str) -> Call[Record]:  # noqa: A002
+        """Queue a job again that is dead, failed or cancelled. Raises ConflictError for any other."""
+        return write("POST", path(model, "jobs", id, "retry"), {}, read_record)
+
+    @Verb
+    def what_if(
+        self,
+        model: str,
+        policies: Sequence[str | Mapping[str, Any]] = (),
+        learners: Sequence[str | Mapping[str, Any]] = (),
+        gates: Sequence[str | Mapping[str, Any]] = (),
+        price: float | None = None,
+    ) -> Call[Record]:
+        """Have the workers play the recorded log again under all combinations of these settings.
+
+        Gives ``{"id", "state", "progress", "jobs", "report"}``: ask :meth:`what_if_report` until it is done.
+        """
+        body: Record = {"policies": list(policies), "learners": list(learners), "gates": list(gates)}
+        return write("POST", path(model, "what-if"), {**body, "price": price}, read_record)
+
+    @Verb
+    def what_if_report(self, model: str, id: str) -> Call[Record]:  # noqa: A002
+        """How far a what-if is, and its report once its ``state`` is ``done``."""
+        return get(path(model, "what-if", id))
+
+    @Verb
+    def cancel_what_if(self, model: str, id: str) -> Call[Record]:  # noqa: A002
+        """End those jobs of a what-if that wait or run."""
+        return write("POST", path(model, "what-if", id, "cancel"), {}, read_record)
 
     # --- the installation ---
 

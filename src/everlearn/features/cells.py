@@ -12,12 +12,14 @@ boolean        true, false, 0, 1, "true", "false"           bool
 categorical    text, bool, whole number                     str
 timestamp      ISO 8601 (UTC if it has no offset), epoch    float seconds, UTC
                seconds, datetime, date
+image          the digest under which it is stored          64 hex digits
 =============  ===========================================  ==========================
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
 from numbers import Integral, Real
@@ -36,6 +38,7 @@ MAX_WHOLE = 2**64
 """Whole numbers that name a category or a class are smaller than this."""
 
 _WHOLE = 2.0**53
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class CellError(ValueError):
@@ -135,11 +138,25 @@ def timestamp(value: Any) -> float | None:
     return float(number)
 
 
+def image(value: Any) -> str | None:
+    """The digest of an image that was uploaded.
+
+    >>> image("0" * 64) == "0" * 64
+    True
+    """
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return value
+    if is_missing(value):
+        return None
+    raise CellError("is no stored image: send it to …/frames, which stores it and answers")
+
+
 CELLS: Mapping[FeatureKind, Cell] = {
     "numeric": numeric,
     "boolean": boolean,
     "categorical": categorical,
     "timestamp": timestamp,
+    "image": image,
 }
 
 

@@ -33,16 +33,18 @@ _THURSDAY = 3.0  # 1970-01-01 counted from Monday
 class Encoder:
     """Rows by column name to ``float64 (n, d)``, NaN for missing.
 
-    Features are taken in the order of their names, whatever the order in the spec or the rows: a
-    number or a boolean is one column, a category one column of codes in order of first appearance
-    while learning, and a timestamp five (:data:`CALENDAR`). A category that was never learned is
-    missing, and so is one that comes after ``max_categories`` others of its feature: that bounds the
-    state, and does not mix rare categories with unrelated ones.
+    Features are taken in the order of their names, whatever the order in the spec or the rows: a number or
+    a boolean is one column, a category one column of codes in order of first appearance while learning, and
+    a timestamp five (:data:`CALENDAR`); an image is none. A category that was never learned is missing, and
+    so is one that comes after ``max_categories`` others of its feature: that bounds the state, and does not
+    mix rare categories with unrelated ones.
     """
 
     def __init__(self, features: Mapping[str, FeatureKind], max_categories: int = 1000) -> None:
         self.max_categories = max_categories
-        self._kinds: dict[str, FeatureKind] = {name: features[name] for name in sorted(features)}
+        self._kinds: dict[str, FeatureKind] = {
+            name: features[name] for name in sorted(features) if features[name] != "image"
+        }
         self._codes: dict[str, dict[str, int]] = {
             name: {} for name, kind in self._kinds.items() if kind == "categorical"
         }

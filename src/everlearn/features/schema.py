@@ -13,7 +13,7 @@ is true: send 1 or 0, or declare the feature boolean
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from everlearn.features.cells import CELLS, MAX_WHOLE, Cell, CellError, is_missi
 from everlearn.features.infer import infer_spec as infer_spec
 from everlearn.spec import ModelSpec
 from everlearn.types import FeatureKind, Row, Scalar, Task
+from everlearn.vision import boxes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ class Schema:
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Schema:
         """The schema that a spec declares."""
-        return cls(spec.features, spec.task, spec.strict)
+        return cls(spec.columns, spec.task, spec.strict)
 
     @staticmethod
     def infer(frame: pd.DataFrame, target: str) -> tuple[dict[str, FeatureKind], Task]:
@@ -98,12 +99,13 @@ class Schema:
         return Checked(clean, ignored)
 
     def check_target(self, values: Iterable[Any]) -> list[Scalar]:
-        """Canonical targets: finite floats for regression; text, booleans and ints for classes.
+        """Canonical targets: finite floats for regression; text, booleans and ints for classes; for
+        detection the text of a frame's boxes (:mod:`everlearn.vision.boxes`).
 
-        A class given as a float that is whole becomes an int, so that 1.0 and 1 are one class.
-        Raises SchemaError with every fault, named ``targets[i]``.
+        A class given as a float that is whole becomes an int, so that 1.0 and 1 are one class. Raises
+        SchemaError with every fault, named ``targets[i]``.
         """
-        canonical = _estimate if self.task == "regression" else _class
+        canonical = _TARGETS.get(self.task, _class)
         faults = _Faults()
         targets: list[Scalar] = []
         for i, value in enumerate(values):
@@ -196,6 +198,13 @@ def _estimate(value: Any) -> float:
     return float(number)
 
 
+def _boxes(value: Any) -> str:
+    try:
+        return boxes.canonical_truth(value)
+    except boxes.BoxError as error:
+        raise CellError(str(error)) from None
+
+
 def _class(value: Any) -> Scalar:
     if isinstance(value, np.generic):
         value = value.item()
@@ -208,3 +217,6 @@ def _class(value: Any) -> Scalar:
     if isinstance(value, int | float):
         raise CellError(f"is {shown(value)}: send classes as text or whole numbers, or use task regression")
     raise CellError(f"is a {type(value).__name__}: send the class as text, a whole number or a boolean")
+
+
+_TARGETS: Mapping[Task, Callable[[Any], Scalar]] = {"regression": _estimate, "detection": _boxes}

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from everlearn.learners import checks_answers as answers
+from everlearn.learners import checks_forget as forget
 from everlearn.learners import checks_input as input_
 from everlearn.learners import checks_state as state
 from everlearn.learners.checks_case import Case, Make
@@ -56,6 +57,6 @@ def _bind(check: Callable[[Case], None], case: Case) -> Check:
     return run
 
 
-_BOTH: tuple[Callable[[Case], None], ...] = (*state.BOTH, *answers.BOTH, *input_.BOTH)
+_BOTH: tuple[Callable[[Case], None], ...] = (*state.BOTH, *answers.BOTH, *input_.BOTH, *forget.BOTH)
 _CLASSIFICATION: tuple[Callable[[Case], None], ...] = (*answers.CLASSIFICATION, *input_.CLASSIFICATION)
 _REGRESSION: tuple[Callable[[Case], None], ...] = input_.REGRESSION

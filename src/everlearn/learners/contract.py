@@ -75,3 +75,16 @@ class Learner(Protocol):
         Raises :class:`~everlearn.errors.IntegrityError` for a state that is not whole.
         """
         ...
+
+
+def forgets(learner: object) -> bool:
+    """Whether a learner can forget rows exactly: it has ``forget(X, y)``, and says nothing against it.
+
+    ``forget`` removes rows ``X`` (n, d) with labels ``y`` (n,), given as they were learned, in any order and
+    in any split into calls: afterwards every answer is that of a learner that learned the other rows alone,
+    to 1e-6. A class keeps its place in ``classes``, with probability 0 when its last row is gone; the state
+    holds no copy of the rows. Raises :class:`~everlearn.errors.InvalidError`, with nothing forgotten, for
+    shapes that do not fit, a class that was never learned, and more rows than there are. A learner that can
+    do so only with some parameters has a property ``exact_forgetting``.
+    """
+    return callable(getattr(learner, "forget", None)) and bool(getattr(learner, "exact_forgetting", True))

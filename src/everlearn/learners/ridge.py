@@ -214,14 +214,15 @@ class Ridge(Streaming):
         self,
         X: FloatArray,
         y: Labels,
-        when: int | Sequence[int] | NDArray[Any],
+        when: int | Sequence[int] | NDArray[Any] | None = None,
         weights: Sequence[float] | FloatArray | None = None,
     ) -> None:
         """Remove examples as if they had never been learned; the others keep the weight they have.
 
         ``X`` (n, d) and ``y`` (n,) as they were learned; ``when`` (n,) how many rows had been learned before
         each (0 for the first; a row of weight 0 was not learned), or that of the first of rows that were
-        learned one after another; ``weights`` (n,) as they were given. Time goes on as it was: rows that
+        learned one after another (``None``: with ``gamma=1``, where it does not matter); ``weights`` (n,) as
+        they were given. Time goes on as it was: rows that
         are learned later are not closer to those that stay. A class keeps its place in ``classes``, with
         probability 0 once all its examples are forgotten; with no example left, all classes are as likely,
         and a value is NaN.
@@ -239,7 +240,7 @@ class Ridge(Streaming):
                 "forget: a ridge with exact=False keeps no sums to subtract from: use exact=True"
             )
         rows, values = as_batch(X, y, self._width, self.task)
-        heavy, times = as_weights(weights, len(rows)), _times(when, len(rows))
+        heavy, times = as_weights(weights, len(rows)), self._when(when, len(rows))
         used = heavy > 0.0
         values = [value for value, use in zip(values, used, strict=True) if use]
         if not values:
@@ -255,6 +256,22 @@ class Ridge(Streaming):
         targets = self._targets_of(values)
         there = times >= self._counts[sums.GONE]
         self._subtract(rows[there], targets[there], heavy[there], times[there])
+
+    @property
+    def exact_forgetting(self) -> bool:
+        """Whether rows can be forgotten without saying when they were learned."""
+        return self.exact and self.gamma == 1.0
+
+    def _when(self, when: Any, n: int) -> NDArray[np.int64]:
+        """When each of ``n`` rows was learned; any times will do where they weigh the same at all of them."""
+        if when is not None:
+            return _times(when, n)
+        if self.gamma != 1.0:
+            raise invalid("when", "is needed with gamma below 1: give how many rows came before each")
+        clock = n if self._width is None else int(self._counts[sums.CLOCK])
+        if n > clock:
+            raise invalid("X", f"has {n} rows, but only {clock} were learned")
+        return np.arange(clock - n, clock)
 
     def _targets_of(self, values: list[Any]) -> FloatArray:
         if self.task == "classification":

@@ -1,4 +1,4 @@
-"""Which decisions a person should hear of at once, and their one line of text.
+"""Which decisions a person should hear of at once, which say that it is over, and their one line of text.
 
 Pure: drivers log the line, count it, or deliver it elsewhere.
 """
@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from everlearn.types import Decision, DecisionKind
 
 KINDS = ("rollback", "freeze", "abstain", "drift", "feedback")
-"""The kinds of alert."""
+"""The kinds of alert that the loop raises."""
+
+SEVERITIES = ("critical", "warning")
+"""How bad an alert is: whether somebody must come at once, or may look in the morning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +73,25 @@ def alerts_of(decisions: Iterable[Decision]) -> Iterator[Alert]:
         alert = alert_of(decision)
         if alert is not None:
             yield alert
+
+
+def severity_of(kind: str) -> str:
+    """One of :data:`SEVERITIES`."""
+    return "warning" if kind in ("drift", "feedback") else "critical"
+
+
+def ended_by(decision: Decision) -> tuple[str, ...]:
+    """The kinds of alert that a decision says are over.
+
+    >>> ended_by(Decision(8, 95, 0.0, DecisionKind.PROMOTE, "better"))
+    ('drift', 'rollback')
+    """
+    if decision.kind is DecisionKind.PROMOTE:
+        return ("drift", "rollback")
+    if decision.kind is DecisionKind.UNFREEZE:
+        return ("freeze",)
+    if decision.kind is DecisionKind.RELEASE:
+        return ("feedback",)
+    if decision.kind is DecisionKind.ABSTAIN and not decision.evidence.get("abstaining", True):
+        return ("abstain",)
+    return ()

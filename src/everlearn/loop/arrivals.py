@@ -62,7 +62,9 @@ class Arrivals(msgspec.Struct):
     """Cohorts, oldest first: the first row of each, the time of its newest row, its labels by delay.
 
     The last cohort is still open, and has no time. ``tops`` are the longest delays seen by bin, ``early``
-    how many labels came for rows before the oldest cohort: later than what is remembered.
+    how many labels came for rows before the oldest cohort: later than what is remembered. A label that takes
+    the place of one whose source was put aside is counted like the first; no more are believed than there
+    are rows.
     """
 
     starts: list[int] = msgspec.field(default_factory=lambda: [1])
@@ -131,7 +133,7 @@ class Arrivals(msgspec.Struct):
         for (start, after), counts in zip(self._spans(), self.by_rows, strict=False):
             if rows - after + 1 > NEVER_HORIZONS * horizon:
                 made += after - start
-                labelled += sum(counts.values())
+                labelled += min(sum(counts.values()), after - start)
         return 1 - labelled / made if made else None
 
     def by_row(self, rows: int) -> Curve:
@@ -212,6 +214,7 @@ def _curve(edges: list[Any], ages: list[Any], sizes: list[int], counts: list[dic
         risk[0] += size
         for place, count in found.items():
             if place < known:
+                count = min(count, size)
                 came[place] += count
                 risk[place + 1] -= count
                 size -= count

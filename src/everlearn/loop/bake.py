@@ -113,6 +113,15 @@ def _mean(logs: FloatArray) -> float:
     return float(np.logaddexp.reduce(every)) - math.log(RESTARTS)
 
 
+def evidence_of(bake: Bake, spec: RollbackSpec) -> tuple[float, float]:
+    """The log e-value for the old version, and that from which on it comes back."""
+    return _mean(_restarted(bake)), _needed(spec)
+
+
+def _needed(spec: RollbackSpec) -> float:
+    return -math.log(PAIRED * spec.alpha)
+
+
 def _bounds(bake: Bake, spec: RollbackSpec) -> dict[str, float] | None:
     """The lower bound of what is served and the upper bound of the old one; ``None`` if it is no use."""
     served, old = bake.evidence.old, bake.evidence.new
@@ -131,7 +140,7 @@ def verdict(bake: Bake, spec: RollbackSpec) -> BakeVerdict:
     the old version it goes on while one does, up to twice as long, which costs no error: the evidence
     holds at all times.
     """
-    logs, needed = _restarted(bake), -math.log(PAIRED * spec.alpha)
+    logs, needed = _restarted(bake), _needed(spec)
     log_e, bounds = _mean(logs), _bounds(bake, spec)
     numbers = {**ev.numbers(bake.evidence, log_e, needed), "alpha": spec.alpha, **(bounds or {})}
     numbers["served_loss"], numbers["old_loss"] = numbers.pop("old_loss"), numbers.pop("new_loss")

@@ -65,6 +65,35 @@ class Baselines(msgspec.Struct, dict=True):
         most = counts[at][1]
         return label if count > most or (count == most and place < at) else lead
 
+    def forget(self, seq: int, value: bool | int | float | str, regression: bool, at: int) -> bool:
+        """Uncount a label that was learned at the position ``seq``, as of ``at``; whether it was counted."""
+        if not self.rows or not (regression or self._uncount(value)):
+            return False
+        self.turns = [turn for turn in self.turns if turn[0] != seq]
+        self.rows -= 1
+        if not self.rows:
+            self.counts, self.total, self.turns, self.leads = [], 0.0, [], []
+            self._places = {}
+            return True
+        if regression:
+            self.total -= float(value)
+        lead = self.total / self.rows if regression else max(self.counts, key=lambda one: one[1])[0]
+        if not self.leads or self.leads[-1][1] != lead:
+            _turn(self.leads, at, lead)
+        return True
+
+    def _uncount(self, value: bool | int | float | str) -> bool:
+        place = self._places.get(value)
+        if place is None:
+            return False
+        label, count = self.counts[place]
+        if count > 1:
+            self.counts[place] = (label, count - 1)
+        else:
+            del self.counts[place]
+            self._places = {one: number for number, (one, _) in enumerate(self.counts)}
+        return True
+
     def majority(self) -> Output:
         """The running majority class with the classes' shares, or the running mean."""
         if not self.leads:

@@ -10,6 +10,7 @@ import msgspec
 
 from everlearn.loop import evidence as ev
 from everlearn.loop import gate, remembering, trial
+from everlearn.loop.forgetting import forgetting
 from everlearn.loop.scores import error
 from everlearn.loop.state import Activity, Candidate, Known, LoopState
 from everlearn.loop.steering import Judge
@@ -132,7 +133,8 @@ def _instead_of_tainted(state: LoopState, candidate: Candidate, gate_spec: GateS
     if not state.tainted(state.champion) or candidate.trial.rows < gate_spec.min_rows:
         return None
     passed, reason = _not_worse(candidate.trial, gate_spec.alpha, candidate.result.get("facts", {}))
-    words = f"version {state.champion} learned what is un-learned, and this one is {reason}"
+    what = "erased" if state.has_erased(state.champion) else "un-learned"
+    words = f"version {state.champion} learned what is {what}, and this one is {reason}"
     return trial.Verdict("promote" if passed else "reject", words, {})
 
 
@@ -144,9 +146,15 @@ def _quick(
     scale: float,
     result: Mapping[str, Any],
 ) -> None:
-    """The gate of a stream learner's next version, its parent and a few labels: not proven worse."""
+    """The gate of a stream learner's next version, its parent and a few labels: not proven worse, and nothing
+    forgotten that must not be."""
     passed, reason = _not_worse(opened, engine.spec.gate.alpha, result.get("facts", {}))
+    bar = forgetting(engine.spec.gate, remembering.protected_anchors(engine, result), doubt=True)
+    if passed and bar["passed"] is False:
+        passed, reason = False, bar["why"]
     numbers = {**evidence, **numbers_of(opened), "end": "promote" if passed else "reject"}
+    if bar.get("asked", True):
+        numbers["bars"] = {"forgetting": bar}
     if passed:
         engine.state.bake_scale = scale
         engine.promote(DecisionKind.PROMOTE, opened.version, f"{words}, {reason}", numbers)

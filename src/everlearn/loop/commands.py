@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from everlearn.errors import IntegrityError
-from everlearn.loop import feedback, unlearning
+from everlearn.loop import erasing, feedback, unlearning
 from everlearn.loop.bounds import Interval
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import Command, DecisionKind
@@ -14,7 +14,7 @@ from everlearn.types import Command, DecisionKind
 Asked = Mapping[str, Any]
 
 
-class Commanded(feedback.Guarded, unlearning.Unlearner, Protocol):
+class Commanded(feedback.Guarded, unlearning.Unlearner, erasing.Eraser, Protocol):
     """The part of the engine that commands steer."""
 
     @property
@@ -75,6 +75,9 @@ def _promote(engine: Commanded, event: Command, asked: Asked) -> None:
         engine.decide(
             DecisionKind.REFUSE, f"version {version} is not known, or not trained yet", asked, version
         )
+    elif state.has_erased(version):
+        reason = f"version {version} learned rows that are erased: it cannot come back"
+        engine.decide(DecisionKind.REFUSE, reason, asked, version)
     elif state.tainted(version):
         reason = f"version {version} learned from a source that is un-learned: release the source first"
         engine.decide(DecisionKind.REFUSE, reason, asked, version)
@@ -111,4 +114,5 @@ _HANDLERS: Mapping[str, Callable[[Commanded, Command, Asked], None]] = {
     "quarantine": feedback.quarantine,
     "release": feedback.release,
     "unlearn": unlearning.unlearn,
+    erasing.COMMAND: erasing.erase,
 }

@@ -7,22 +7,40 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from everlearn import __version__
 from everlearn.errors import EverlearnError, FencedError, InvalidError, UnavailableError
-from everlearn.loop import remembering, shadow
+from everlearn.loop import erasing, remembering, shadow
+from everlearn.loop.card import card_of
 from everlearn.loop.engine import Engine
 from everlearn.loop.maturity import Waiting
 from everlearn.loop.state import dump, load, spec_of
 from everlearn.loop.training import Progress, Trained, examples_wanted, remember, silent, train
-from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Log, Versions
+from everlearn.ports import Artifacts, Clock, Erasures, Jobs, Ledger, Log, Versions
 from everlearn.predictor import Predictor
 from everlearn.spec import ModelSpec, parse_spec
-from everlearn.types import Decision, EventKind, Job, JobSpec, NewEvent, Row, Step, Version
+from everlearn.types import (
+    Command,
+    Decision,
+    Erasure,
+    Event,
+    EventKind,
+    Job,
+    JobSpec,
+    NewEvent,
+    Row,
+    Step,
+    Version,
+    VersionState,
+)
+from everlearn.vision.frames import StoredImages
+
+TRAINING = frozenset({"train", "vision"})
+"""The kinds of job that make a version."""
 
 MAX_ATTEMPTS = 3
 RETRY_SECONDS = 5.0
@@ -76,10 +94,12 @@ def advance_model(
     limit: int = 1000,
     cache: EngineCache | None = None,
     told: Told = untold,
+    erasures: Erasures | None = None,
 ) -> int:
     """Take in the next events of a model, in one transaction; how many there were.
 
-    ``told`` is called with what was decided once it is committed.
+    ``told`` is called with what was decided once it is committed. ``erasures`` tell what an ``erase`` command
+    has removed, and are settled with the step that takes it in.
     Returns 0 when there is nothing to do, or when another worker took the same events first.
     """
     checkpoint = ledger.checkpoint(model)
@@ -88,23 +108,64 @@ def advance_model(
         return 0
     engine = cache.take(model, checkpoint.cursor) if cache else None
     engine = engine or restore(model, log, checkpoint.state)
-    engine.run(events)
+    taken, erasure = _up_to_erasure(events, erasures)
+    engine.run(taken)
     effects = engine.take()
     step = Step(
         checkpoint.cursor,
-        events[-1].seq,
+        taken[-1].seq,
         dump(engine.state),
         effects.decisions,
         effects.jobs,
         effects.promotions,
         effects.refused,
+        effects.points,
+        card_of(engine),
     )
-    if not ledger.commit(model, step):
+    if erasures is not None and erasure is not None:
+        removed = effects.decisions[0].evidence["removed"] if effects.decisions else {}
+        if not erasures.settle(erasure, step, removed):
+            return 0
+    elif not ledger.commit(model, step):
         return 0
     if cache:
         cache.give(model, engine)
     told(model, effects.decisions)
-    return len(events)
+    return len(taken)
+
+
+def _up_to_erasure(
+    events: Sequence[Event], erasures: Erasures | None
+) -> tuple[Sequence[Event], Erasure | None]:
+    """The events before an ``erase`` command; or it alone, told what was removed, where it comes first."""
+    places = [i for i, e in enumerate(events) if isinstance(e, Command) and e.name == erasing.COMMAND]
+    if erasures is None or not places:
+        return events, None
+    command = events[0]
+    if places[0] > 0 or not isinstance(command, Command):
+        return events[: places[0]], None
+    erasure = erasures.get(str(command.arguments["erasure"]))
+    told = {**command.arguments, erasing.GONE: erasure.gone}
+    return [replace(command, arguments=told)], erasure
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a job made: a version (``train``), and what tells of it: an event, or a result of its own."""
+
+    version: Version | None = None
+    outcome: NewEvent | None = None
+    result: Mapping[str, Any] | None = None
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether what went wrong may go right another time."""
+    return isinstance(error, (UnavailableError, OSError, MemoryError))
+
+
+def words_of(error: Exception) -> str:
+    """An error as the loop is told of it."""
+    return error.detail if isinstance(error, EverlearnError) else f"{type(error).__name__}: {error}"
 
 
 def run_job(
@@ -119,29 +180,33 @@ def run_job(
 ) -> None:
     """Do a leased job and record its outcome, or its failure. A lost lease ends it without a trace."""
     try:
-        _finish(job, log, versions, jobs, artifacts, clock, progress)
+        done = do_job(
+            job.spec, log=log, versions=versions, artifacts=artifacts, clock=clock, progress=progress
+        )
+        jobs.finish(job, done.version, done.outcome, clock.now(), done.result)
     except FencedError:
         raise
     except Exception as error:
-        transient = isinstance(error, (UnavailableError, OSError, MemoryError))
-        retry = transient and job.attempts < MAX_ATTEMPTS
-        words = error.detail if isinstance(error, EverlearnError) else f"{type(error).__name__}: {error}"
+        retry = is_passing(error) and job.attempts < MAX_ATTEMPTS
         now = clock.now()
-        jobs.fail(job, words, now, now + RETRY_SECONDS * 2**job.attempts if retry else None)
+        jobs.fail(job, words_of(error), now, now + RETRY_SECONDS * 2**job.attempts if retry else None)
 
 
-def _finish(
-    job: Job, log: Log, versions: Versions, jobs: Jobs, artifacts: Artifacts, clock: Clock, progress: Progress
-) -> None:
-    name = f"outcome:{job.spec.id}"
-    if job.spec.kind != "train":
-        result = derive_marks(job.spec, log, versions, artifacts)
-        now = clock.now()
-        body = {"job": job.spec.id, "version": job.spec.version, "result": result, "error": None}
-        jobs.finish(job, None, NewEvent(EventKind.OUTCOME, now, name, body), now)
-        return
+def do_job(
+    job: JobSpec,
+    *,
+    log: Log,
+    versions: Versions,
+    artifacts: Artifacts,
+    clock: Clock,
+    progress: Progress = silent,
+) -> Done:
+    """Do a job and return what it made. It writes nothing but artifacts, which nobody knows of yet."""
+    if job.kind not in TRAINING:
+        result = derive_marks(job, log, versions, artifacts)
+        return Done(outcome=_told(job, result, clock.now()))
     started = clock.now()
-    plan, spec = job.spec.arguments, parse_spec(job.spec.arguments["spec"])
+    plan, spec = job.arguments, parse_spec(job.arguments["spec"])
     left = plan.get("seconds_left")
 
     def within_budget(share: float) -> None:
@@ -149,15 +214,15 @@ def _finish(
             raise InvalidError(f"stopped: the budget of the day had {left:.0f} s left for it")
         progress(share)
 
-    trained = derive(job.spec.model, spec, plan, log, versions, artifacts, within_budget)
+    trained = derive(job.model, spec, plan, log, versions, artifacts, within_budget)
     digest = artifacts.put(trained.predictor.bundle(trained.anchors))
     result = result_of(trained, digest, servable(digest, artifacts))
     result["facts"]["latency_ms"] = _latency(trained, clock)
     now = clock.now()
     result["facts"]["seconds"] = now - started
     version = Version(
-        model=job.spec.model,
-        number=job.spec.version,
+        model=job.model,
+        number=job.version,
         parent=plan["champion"],
         learner=spec.learner.name,
         parameters=spec.learner.parameters,
@@ -166,11 +231,15 @@ def _finish(
         learned_upto=trained.learned_upto,
         rows=trained.rows,
         digest=digest,
-        metrics={**result["evidence"], **result["facts"], "job": job.spec.id},
+        metrics={**result["evidence"], **result["facts"], "job": job.id},
         created_at=now,
     )
-    body = {"job": job.spec.id, "version": job.spec.version, "result": result, "error": None}
-    jobs.finish(job, version, NewEvent(EventKind.OUTCOME, now, name, body), now)
+    return Done(version, _told(job, result, now))
+
+
+def _told(job: JobSpec, result: Mapping[str, Any], at: float) -> NewEvent:
+    body = {"job": job.id, "version": job.version, "result": result, "error": None}
+    return NewEvent(EventKind.OUTCOME, at, f"outcome:{job.id}", body)
 
 
 def _latency(trained: Trained, clock: Clock) -> float | None:
@@ -192,13 +261,18 @@ def derive(
     artifacts: Artifacts,
     progress: Progress = silent,
 ) -> Trained:
-    """Train what a plan says, from the log and the champion's artifact: repeatable at any later time."""
-    champion = None if plan["champion"] == 0 else load_version(model, plan["champion"], versions, artifacts)
+    """Train what a plan says, from the log and the champion's artifact: repeatable at any later time.
+
+    What is learned afresh is only compared with the champion: without it, where its artifact is erased.
+    """
+    champion = None
+    if plan["champion"] and not (plan["mode"] == "fresh" and is_erased(model, plan["champion"], versions)):
+        champion = load_version(model, plan["champion"], versions, artifacts)
     wants = Predictor.new(spec).learner.wants
     examples = log.examples(model, **examples_wanted(spec, plan, wants))
     if not examples:
         raise InvalidError("There is nothing new to learn from: send labels or load history")
-    trained = train(spec, plan, examples, champion, progress)
+    trained = train(spec, plan, examples, champion, progress, StoredImages(artifacts))
     anchors = plan.get("anchors", {})
     features = features_of(model, [name for kept in anchors.values() for name, _ in kept], log)
     return replace(trained, remembered=remember(spec, plan, features, trained.predictor, champion))
@@ -222,10 +296,15 @@ def features_of(model: str, ids: Sequence[str], log: Log) -> dict[str, Row]:
     return {name: asked.features for name, (asked, _) in found.items() if asked is not None}
 
 
+def is_erased(model: str, number: int, versions: Versions) -> bool:
+    """Whether a version's artifact is gone, because it had learned what was erased."""
+    return versions.get(model, number).state is VersionState.ERASED
+
+
 def load_version(model: str, number: int, versions: Versions, artifacts: Artifacts) -> Predictor | None:
     """A version from its artifact; ``None`` for version 0, which has none."""
     digest = versions.get(model, number).digest
-    return Predictor.from_bundle(artifacts.get(digest)) if digest else None
+    return Predictor.from_bundle(artifacts.get(digest), StoredImages(artifacts)) if digest else None
 
 
 def result_of(trained: Trained, digest: str | None, servable: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ order give the same decisions, live, in a replay and in a test.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ from everlearn.types import (
     Outcome,
     Prediction,
     Promotion,
+    ScorePoint,
     Tick,
 )
 
@@ -46,12 +47,13 @@ BLIND = frozenset({"first-version", "publish", "history", "every", "always"})
 
 @dataclass(slots=True)
 class Effects:
-    """What some events led to: decisions, and the jobs and changes of champion that they ask for."""
+    """What some events led to: decisions, the jobs and changes of champion that they ask for, and scores."""
 
     decisions: list[Decision] = field(default_factory=list)
     jobs: list[JobSpec] = field(default_factory=list)
     promotions: list[Promotion] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
+    points: list[ScorePoint] = field(default_factory=list)
 
 
 def advance(
@@ -93,6 +95,7 @@ class Engine:
         size = None if spec is None else spec.learner.parameters.get("size")
         self._capacity = size if isinstance(size, int) else None
         self._regression = spec is not None and spec.task == "regression"
+        self._detection = spec is not None and spec.task == "detection"
         self._horizon = None if spec is None else spec.horizon_rows
         self._by_row = self._horizon is not None
         # What the baselines would have answered is asked for by regressions and by kappa.
@@ -224,7 +227,8 @@ class Engine:
 
     def _learnable(self, seq: int, value: Any) -> None:
         self._state.learnable += 1
-        self._state.baselines.learn(seq, value, self._regression, self._baselines)
+        if not self._detection:  # no two frames have the same boxes
+            self._state.baselines.learn(seq, value, self._regression, self._baselines)
 
     def _mature(self) -> None:
         state, spec = self._state, self._spec
@@ -260,10 +264,22 @@ class Engine:
         """Score the rows that have matured so far."""
         self._settle()
 
+    def record(self, points: Iterable[ScorePoint]) -> None:
+        """Put down the score of windows that have closed."""
+        self._effects.points += points
+
     def drop_rows(self, source: str) -> None:
         """Let a source's rows that wait to be scored or compared wait no more."""
         self._waiting = self._waiting.without(source)
         self._state.waiting_rows = [row for row in self._state.waiting_rows if row.source != source]
+
+    def drop_ids(self, ids: Collection[str]) -> None:
+        """Let the rows of some predictions wait no more."""
+        state = self._state
+        self._waiting = self._waiting.without_ids(ids)
+        state.waiting_rows = [row for row in state.waiting_rows if row.id not in ids]
+        if state.shadow is not None:
+            state.shadow.rows = [row for row in state.shadow.rows if row.id not in ids]
 
     def begin_anew(self) -> None:
         """Sum up what is left of the champion's rows; what watched their losses begins anew."""
@@ -438,9 +454,10 @@ class Engine:
             plan["without"] = dict(state.feedback.without)
         job = f"{self.spec.name}-{state.decisions + 1}"
         self.decide(DecisionKind.UPDATE, reason, {**evidence, "job": job, "plan": plan}, version)
-        anchors = {} if mode == "incremental" else remembering.anchors_of(state)
-        arguments = {**plan, "anchors": anchors, "spec": self.spec.to_dict()}
-        self._effects.jobs.append(JobSpec(job, self.spec.name, "train", version, arguments))
+        anchors = remembering.anchors_of(state, self.spec.regimes, mode)
+        arguments = {**plan, **anchors, "spec": self.spec.to_dict()}
+        kind = "vision" if self._detection else "train"
+        self._effects.jobs.append(JobSpec(job, self.spec.name, kind, version, arguments))
         state.activity = Activity(job, version, mode, state.champion, state.matured, not looked)
         state.at_update, state.loaded_at_update = state.learnable, state.loaded
         state.updated_at, state.held = state.now, ""
@@ -491,6 +508,8 @@ class Engine:
         if (known := state.version(version)) is not None:
             known.stood = True
         state.refusals, state.acting, state.held = 0, False, ""
+        state.history.back = kind is DecisionKind.ROLLBACK
+        state.history.origin = state.history.origin or state.champion
         state.status = "insufficient labels"
         state.drift.changed = None
         if self._scoring is not None:

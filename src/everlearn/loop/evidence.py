@@ -45,6 +45,10 @@ FRACTIONS: FloatArray = np.geomspace(0.06, 0.96, 9)
 LEAST, MOST = -700.0, 700.0
 """Limits of the logarithms: what is beyond them is of no use, and infinities are no JSON."""
 
+SMALLEST = 1e-250
+"""Mass above 1/2 that counts. Below it double precision loses digits, and sometimes all of it (down from
+3e-255, seen with SciPy 1.17); nothing is shown there anyway."""
+
 POINTS = 65
 ROUNDS = 3
 
@@ -167,9 +171,10 @@ def log_mcnemar(
 
     w, x = np.asarray(wins, dtype=np.float64), np.asarray(losses, dtype=np.float64)
     whole: Any = -math.inf
-    with np.errstate(divide="ignore"):  # no mass above 1/2 in double precision: nothing is shown
+    with np.errstate(divide="ignore"):
         for a, b, scale in _scaled(tuple(prior)):
-            kept = np.log(betainc(x + b, w + a, 0.5))
+            kept = betainc(x + b, w + a, 0.5)
+            kept = np.log(np.where(kept >= SMALLEST, kept, 0.0))
             whole = np.logaddexp(whole, betaln(w + a, x + b) + kept + scale)
     return np.asarray(np.clip(whole + (w + x) * math.log(2.0), LEAST, MOST))
 
@@ -186,7 +191,7 @@ def log_discordant(wins: int, losses: int, great: bool = False) -> float:
     logs = []
     for a, b, scale in _scaled(GREAT if great else PRIOR):
         kept = float(betainc(losses + b, wins + a, 0.5))
-        if kept > 0.0:  # else no mass above 1/2 in double precision: nothing is shown
+        if kept >= SMALLEST:
             logs.append(float(betaln(wins + a, losses + b)) + math.log(kept) + scale)
     if not logs:
         return LEAST

@@ -125,6 +125,8 @@ def loss_unit(spec: ModelSpec | None, mode: str = "") -> str:
     if spec.task == "regression":
         error = "absolute error" if spec.metric == "mae" else "squared error"
         return f"{error}, scaled and clipped to between 0 and 1"
+    if spec.task == "detection":
+        return "loss a frame (1 - F1 of its boxes)"
     return "log-loss in units of 5 nats, clipped" if spec.metric == "log_loss" else "share of wrong answers"
 
 

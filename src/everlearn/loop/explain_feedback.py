@@ -59,5 +59,15 @@ def unlearn(case: Case) -> Story:
 _REMOVED = (("anchors", "anchors"), ("recent", "recent rows"), ("window", "rows of the champion's window"))
 
 
+def erase(case: Case) -> Story:
+    """The story of rows that were erased."""
+    removed = case.facts.part("removed")
+    sentences = [f"All rows of one person were removed: {quoted(case.decision)}.", asked_by(case)]
+    counts = [f"{num(removed.number(name) or 0)} {words}" for name, words in _REMOVED]
+    sentences.append(f"The loop forgot {', '.join(counts)}; what sums up values of rows began anew.")
+    sentences.append("What was removed is not in the record, so decisions up to here are not derived again.")
+    return Story("A person's rows were erased", sentences, "")
+
+
 def _source(case: Case) -> str:
     return f"The source {case.facts.text('source')}"

@@ -39,4 +39,5 @@ _STORIES: Mapping[DecisionKind, Callable[[Case], Story]] = {
     DecisionKind.QUARANTINE: feedback.quarantine,
     DecisionKind.RELEASE: feedback.release,
     DecisionKind.UNLEARN: feedback.unlearn,
+    DecisionKind.ERASE: feedback.erase,
 }

@@ -68,7 +68,7 @@ def _values(engine: Guarded, label: Label, asked: Prediction) -> list[float]:
     """What a label says of the answer, each in [0, 1]: its loss, and (1 + excess) / 2 of each class.
 
     The excess is 1 for the class that it gives, less the probability that the answer gave to the class. For
-    regression there is one: the error with its sign, in the unit of the loss.
+    regression there is one: the error with its sign, in the unit of the loss. For detection the loss is all.
     """
     task, classes = engine.spec.task, engine.state.feedback.classes
     mean = engine.state.baselines.majority().value if task == "regression" else None
@@ -76,6 +76,8 @@ def _values(engine: Guarded, label: Label, asked: Prediction) -> list[float]:
     lost = loss(scored, task)
     if task == "regression":
         return [lost, (1.0 + math.copysign(lost, _above(scored))) / 2.0]
+    if task == "detection":
+        return [lost]
     given, answered = class_key(label.value), class_key(asked.output.value)
     if given not in classes and len(classes) < MOST_CLASSES:
         classes.append(given)

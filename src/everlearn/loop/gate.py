@@ -18,6 +18,7 @@ from everlearn.loop.scores import Scored, log_loss, metrics
 from everlearn.predictor import class_key
 from everlearn.spec import ModelSpec
 from everlearn.types import Output, Row, Scalar, Task
+from everlearn.vision.boxes import frame_loss
 
 LOG_LOSS_CAP = 5.0
 """Nats at which a row's log-loss is clipped to count as 1: bounded evidence needs bounded losses."""
@@ -29,9 +30,10 @@ SCALE_QUANTILE = 0.95
 class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one answer to one row was worth.
 
-    ``raw`` is 0 or 1 (classification), the log-loss in nats (metric ``log_loss``) or the absolute error
-    (regression); ``confidence`` the probability given to the answer and ``brier`` half the squared
-    distance to the truth, between 0 and 1 (``None`` without probabilities).
+    ``raw`` is 0 or 1 (classification), the log-loss in nats (metric ``log_loss``), the absolute error
+    (regression), or 1 - F1 of a frame's boxes (detection); ``confidence`` the probability given to the
+    answer and ``brier`` half the squared distance to the truth, between 0 and 1 (``None`` without
+    probabilities).
     """
 
     raw: float
@@ -53,6 +55,8 @@ def mark(truth: Scalar, output: Output, spec: ModelSpec) -> Mark:
     """Put an answer beside its truth."""
     if spec.task == "regression":
         return Mark(abs(float(output.value or 0.0) - float(truth or 0.0)))
+    if spec.task == "detection":
+        return Mark(frame_loss(truth, output.value))
     wrong = 1.0 if output.value is None or output.value != truth else 0.0
     shares = output.probabilities
     if not shares:
@@ -83,6 +87,8 @@ def bounded(value: Mark, spec: ModelSpec, scale: float) -> float:
     in units of ``scale`` and clipped at 1; log-loss: clipped at 5 nats."""
     if spec.task == "classification":
         return min(1.0, value.raw / LOG_LOSS_CAP) if spec.metric == "log_loss" else value.raw
+    if spec.task == "detection":
+        return value.raw
     share = min(1.0, value.raw / scale) if scale > 0 else float(value.raw > 0)
     return share if spec.metric == "mae" else share * share
 

@@ -10,7 +10,7 @@ The labels that wait are not part of the stored state: they are read back from t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -173,6 +173,10 @@ class Waiting:
         """The same labels but for those of a source; where it had replaced another's, that waits again."""
         kept = [label for label in self._all() if label.source != source]
         return Waiting(kept, by_time=self._by_time)
+
+    def without_ids(self, ids: Collection[str]) -> Waiting:
+        """The same labels but for those of some predictions."""
+        return Waiting([label for label in self._all() if label.id not in ids], by_time=self._by_time)
 
     def _all(self) -> list[Label]:
         """All labels, in the order in which they came."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from everlearn.loop.scored import Scored, answerable, error, log_loss, right
+from everlearn.loop.scored import Scored, answerable, error, log_loss, loss, right
 from everlearn.types import Task
 
 FLAT = 1e-20
@@ -104,13 +104,21 @@ _REGRESSION: Mapping[str, _Measure] = {
     "rmse": _rmse,
     "r2": _r2,
 }
+_DETECTION: Mapping[str, _Measure] = {
+    "frame_f1": lambda rows: _mean([1.0 - loss(s, "detection") for s in rows]),
+}
+_MEASURES: Mapping[Task, Mapping[str, _Measure]] = {
+    "classification": _CLASSIFICATION,
+    "regression": _REGRESSION,
+    "detection": _DETECTION,
+}
 
 
 def metrics(rows: Sequence[Scored], task: Task) -> dict[str, float | None]:
     """All metrics of a task over some rows, ``None`` where the rows do not define one; empty for no rows.
 
     Classification: accuracy, macro F1, AUC, log-loss, kappa-M and kappa-T (Bifet et al. 2015).
-    Regression: MAE, RMSE, and R², which is ``None`` while the truth does not vary.
+    Regression: MAE, RMSE, and R², which is ``None`` while the truth does not vary. Detection: the mean over
+    frames of the F1 of their boxes.
     """
-    measures = _REGRESSION if task == "regression" else _CLASSIFICATION
-    return {name: measure(rows) for name, measure in measures.items()} if rows else {}
+    return {name: measure(rows) for name, measure in _MEASURES[task].items()} if rows else {}

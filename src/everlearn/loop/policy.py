@@ -13,7 +13,7 @@ from everlearn.loop.policies.ladder import advice_for, climb, miscalibrated, wit
 from everlearn.loop.policies.situation import Advice, Answer, Situation, Standing
 from everlearn.spec import ModelSpec
 
-__all__ = ["MAX_BACKOFF", "Advice", "Situation", "advise", "cooldown"]
+__all__ = ["MAX_BACKOFF", "Advice", "Situation", "advise", "cooldown", "stand"]
 
 
 def cooldown(spec: ModelSpec, refusals: int) -> int:
@@ -46,7 +46,7 @@ def _next(spec: ModelSpec, threshold: float, streaming: bool, now: Situation) ->
     routine = None if policy.name == "never" else _routine(spec, streaming, now)
     if routine is not None:
         return routine
-    standing = _standing(spec, threshold, now)
+    standing = stand(spec, threshold, now.metric, now.acting)
     answer = None
     if not streaming and policy.name != "never":
         answer = ask(policy, now, standing) or unlabelled(policy, now)
@@ -69,13 +69,12 @@ def _routine(spec: ModelSpec, streaming: bool, now: Situation) -> Advice | None:
     return None
 
 
-def _standing(spec: ModelSpec, threshold: float, now: Situation) -> Standing:
-    """How the champion stands against the threshold."""
-    metric = now.metric
+def stand(spec: ModelSpec, threshold: float, metric: Interval | None, acting: bool) -> Standing:
+    """How the champion stands against the threshold; ``acting``: what is done about it goes on."""
     if metric is None or metric.rows < spec.policy.min_labels:
         rows = metric.rows if metric else 0
         reason = f"insufficient labels: fewer than {spec.policy.min_labels} matured for this champion"
-        return Standing("insufficient labels", "insufficient", reason, {"matured": rows}, now.acting)
+        return Standing("insufficient labels", "insufficient", reason, {"matured": rows}, acting)
     evidence = {
         "metric": spec.metric,
         "value": metric.value,
@@ -87,7 +86,7 @@ def _standing(spec: ModelSpec, threshold: float, now: Situation) -> Standing:
     }
     failing, recovered = _sides(spec, threshold, metric)
     words = f"{spec.metric} {metric.value:.4f} [{metric.lower:.4f}, {metric.upper:.4f}]"
-    if not (failing or (now.acting and not recovered)):
+    if not (failing or (acting and not recovered)):
         return Standing("healthy", "healthy", f"{words} keeps the threshold {threshold:g}", evidence, False)
     reason = f"{words} does not keep the threshold {threshold:g} on {metric.rows} matured rows"
     return Standing("degraded", "below", reason, evidence, True)

@@ -69,11 +69,13 @@ class Regime(msgspec.Struct):
 
     def protects(self, spec: RegimeSpec) -> bool:
         """Whether it must not be forgotten: as the operator says, else as was found; undecided: no."""
-        return spec.protect.get(self.number, self.protected is True and not self.obsolete)
+        told = spec.told(self.number)
+        return (self.protected is True and not self.obsolete) if told is None else told
 
     def is_obsolete(self, spec: RegimeSpec) -> bool:
         """Whether forgetting it is right: as the operator says, else as was found."""
-        return not spec.protect.get(self.number, not self.obsolete)
+        told = spec.told(self.number)
+        return self.obsolete if told is None else not told
 
 
 class Regimes(msgspec.Struct):
@@ -224,7 +226,7 @@ class Regimes(msgspec.Struct):
                 "best": regime.best,
                 "protected": regime.protects(spec),
                 "obsolete": regime.is_obsolete(spec),
-                "by_operator": regime.number in spec.protect,
+                "by_operator": spec.told(regime.number) is not None,
                 "verdict": regime.verdict,
                 "reason": regime.reason,
                 "current": regime is self.current,

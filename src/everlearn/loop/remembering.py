@@ -21,6 +21,7 @@ from everlearn.loop.steering import Steered
 from everlearn.loop.transfer import constant_accuracy
 from everlearn.spec import ModelSpec, RegimeSpec
 from everlearn.types import DecisionKind, FloatArray, JobSpec, Label, Outcome, Row
+from everlearn.vision.boxes import parse
 
 RECENT = 200
 """Matured rows of the current stretch that are kept to be compared with the anchors."""
@@ -107,9 +108,23 @@ def _cut_at(engine: Rememberer, began: int, reason: str) -> None:
     engine.decide(DecisionKind.REGIME, words, {"regime": regime.number, "row": began}, state.champion)
 
 
-def anchors_of(state: LoopState) -> dict[str, list[list[Any]]]:
-    """The anchors of every regime that has enough of them, as a plan carries them."""
-    return {str(one.number): _entries(one) for one in state.regimes.regimes if _able(one)}
+def anchors_of(state: LoopState, spec: RegimeSpec, mode: str) -> dict[str, Any]:
+    """The anchors that a job is to have answered, as its plan carries them.
+
+    Those of every regime that has enough of them, but for the next version of a stream learner, which comes
+    often: those of regimes that must not be forgotten since an operator says so. Those that must not be
+    forgotten are named, where there are any.
+    """
+    kept = [
+        one.number
+        for one in state.regimes.protected(spec)
+        if one.reservoir.entries and (mode != "incremental" or spec.told(one.number))
+    ]
+    asked = [
+        one for one in state.regimes.regimes if one.number in kept or (mode != "incremental" and _able(one))
+    ]
+    plan: dict[str, Any] = {"anchors": {str(one.number): _entries(one) for one in asked}}
+    return {**plan, "protected": [str(number) for number in kept]} if kept else plan
 
 
 def _able(regime: Regime) -> bool:
@@ -124,7 +139,7 @@ def measured(engine: Rememberer, version: int, result: Mapping[str, Any]) -> Non
     """Put what a candidate and the champion score on the anchors into the matrix R."""
     state, current = engine.state, engine.state.regimes.current
     found = result.get("anchors") or {}
-    if current is None or not found or engine.spec.task == "regression":
+    if current is None or not found or engine.spec.task != "classification":
         return
     state.matrix.baseline = {
         str(one.number): constant_accuracy([anchor.truth for anchor in one.reservoir.entries])
@@ -133,7 +148,8 @@ def measured(engine: Rememberer, version: int, result: Mapping[str, Any]) -> Non
     }
     for number, side in ((state.champion, "champion"), (version, "candidate")):
         if number:
-            state.matrix.put(number, current.number, {name: 1.0 - v[side] for name, v in found.items()})
+            shares = {name: 1.0 - v[side] for name, v in found.items() if name in state.matrix.baseline}
+            state.matrix.put(number, current.number, shares)
 
 
 def protected_anchors(engine: Rememberer, result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -170,7 +186,8 @@ def dispatch(engine: Rememberer) -> None:
 
 
 def _answering(state: LoopState, regime: Regime) -> bool:
-    return regime.best is not None and regime.best > 0 and state.version(regime.best) is not None
+    best = regime.best
+    return best is not None and best > 0 and state.version(best) is not None and not state.has_erased(best)
 
 
 def versions_of(plan: Mapping[str, Any]) -> set[int]:
@@ -235,6 +252,8 @@ class _Sides:
     def truths(self, rows: Sequence[Sequence[Any]]) -> Any:
         if self._spec.task == "regression":
             return np.array([float(truth) for _, truth in rows])
+        if self._spec.task == "detection":
+            return np.array([float(len(parse(truth))) for _, truth in rows])
         return np.array([str(truth) for _, truth in rows])
 
     def losses(self, version: int, rows: Sequence[Sequence[Any]]) -> FloatArray:

@@ -8,6 +8,7 @@ import msgspec
 
 from everlearn.predictor import class_key
 from everlearn.types import Output, Scalar, Task
+from everlearn.vision.boxes import frame_loss
 
 PROBABILITY_FLOOR = 1e-6
 """Log-loss clips probabilities here, so that one impossible answer costs at most 13.8 nats."""
@@ -97,17 +98,21 @@ def miss(estimate: Scalar, scored: Scored) -> float:
 
 
 def cost(scored: Scored, task: Task) -> float:
-    """What a row's answer cost, in the units of the target: 0/1 loss, or the absolute error."""
+    """What a row's answer cost, in the target's units: 0/1 loss, the absolute error, or 1 - F1 of a frame."""
+    if task == "detection":
+        return frame_loss(scored.truth, scored.value)
     return abs(error(scored)) if task == "regression" else float(scored.value != scored.truth)
 
 
 def loss(scored: Scored, task: Task) -> float:
-    """What the drift detector watches, between 0 and 1 as it must be: the 0/1 loss.
+    """What the drift detector watches, between 0 and 1 as it must be: the 0/1 loss, or 1 - F1 of a frame.
 
     For regression the share of the absolute error in the sum of it and that of the running mean: 0 for
     a perfect estimate, 1/2 for one as bad as the mean, whatever the scale of the target.
     """
     if task == "classification":
         return float(scored.value != scored.truth)
+    if task == "detection":
+        return frame_loss(scored.truth, scored.value)
     own, mean = abs(error(scored)), abs(miss(scored.majority, scored))
     return own / (own + mean) if own else 0.0

@@ -6,19 +6,19 @@ something may be decided. The result is the same, and a row costs fewer calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from everlearn.loop import gate, remembering, shadowing, watching
+from everlearn.loop import gate, history, remembering, shadowing, watching
 from everlearn.loop.champion import ChampionRows
 from everlearn.loop.drift import ErrorDrift, Rise
 from everlearn.loop.scores import Scored, loss, score_row, terms_of
 from everlearn.loop.state import LoopState
 from everlearn.loop.steering import Steered
 from everlearn.spec import ModelSpec
-from everlearn.types import Label, Scalar
+from everlearn.types import Label, Scalar, ScorePoint
 
 
 class Matured(msgspec.Struct, gc=False):
@@ -37,7 +37,10 @@ class Matured(msgspec.Struct, gc=False):
 class Warned(Steered, Protocol):
     """The part of the engine that scoring steers."""
 
+    @property
+    def threshold(self) -> float: ...  # noqa: D102
     def warn(self, risen: Rise) -> None: ...  # noqa: D102
+    def record(self, points: Iterable[ScorePoint]) -> None: ...  # noqa: D102
 
 
 class Scoring:
@@ -62,7 +65,8 @@ class Scoring:
         size = len(due) if self._state.estimates is None else 1
         start = 0
         while start < len(due):
-            start += self._take(engine, due[start : start + size])
+            most = min(size, history.room(self._state.history, self._spec)) if self._reports else size
+            start += self._take(engine, due[start : start + most])
 
     def _take(self, engine: Warned, due: Sequence[Matured]) -> int:
         """Take in rows up to the first at which the loss has risen; how many."""
@@ -103,6 +107,7 @@ class Scoring:
         if self._reports:
             for one in scored:
                 state.totals.add(terms_of(one, spec.task))
+            state.history.open += len(scored)
         if state.compares:
             for row in due:
                 shadowing.note(state, spec, row.label, row.matured)
@@ -113,6 +118,8 @@ class Scoring:
                 state.cost.saw(value)
         if state.estimates is not None:
             watching.on_truth(engine, due[-1].label)
+        if self._reports and history.is_full(state.history, spec):
+            engine.record(history.close(state, spec, engine.threshold))
 
 
 def _place(scored: Sequence[Scored], champion: int, used: int) -> int:

@@ -14,6 +14,7 @@ from everlearn.loop.budget import BudgetState
 from everlearn.loop.cost import CostState
 from everlearn.loop.drift import DriftState
 from everlearn.loop.estimates import LabelFree
+from everlearn.loop.history import History
 from everlearn.loop.maturity import Watermark
 from everlearn.loop.regimes import Regimes
 from everlearn.loop.scores import Scored, Totals
@@ -109,7 +110,10 @@ class Recent(msgspec.Struct, array_like=True, gc=False):
 
 
 class LoopState(msgspec.Struct):
-    """Everything the fold remembers of one model. See :mod:`everlearn.loop.engine`."""
+    """Everything the fold remembers of one model. See :mod:`everlearn.loop.engine`.
+
+    ``erased`` are ranges (first, below) of versions that may have learned rows which were erased since.
+    """
 
     format: int = FORMAT
     spec: dict[str, Any] = {}
@@ -173,6 +177,8 @@ class LoopState(msgspec.Struct):
     watermark: Watermark = msgspec.field(default_factory=Watermark)
     drift: DriftState = msgspec.field(default_factory=DriftState)
     feedback: Feedback = msgspec.field(default_factory=Feedback)
+    erased: list[tuple[int, int]] = []
+    history: History = msgspec.field(default_factory=History)
 
     def version(self, number: int) -> Known | None:
         """What is known of a version; ``None`` for one that never existed or was refused."""
@@ -188,11 +194,17 @@ class LoopState(msgspec.Struct):
         return known is not None and known.stood
 
     def tainted(self, number: int) -> bool:
-        """Whether a version may have learned from what is un-learned: it must not come back."""
+        """Whether a version may have learned what is un-learned or erased: it must not come back."""
+        if self.has_erased(number):
+            return True
         if not self.feedback.unlearned:
             return False
         known = self.version(number)
         return known is not None and self.feedback.learned(known.sources, known.made)
+
+    def has_erased(self, number: int) -> bool:
+        """Whether a version may have learned rows that are erased: its artifact goes."""
+        return any(first <= number < below for first, below in self.erased)
 
     @property
     def compares(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from everlearn.loop.measures import ratio
-from everlearn.loop.scored import Scored, answerable, error, log_loss, miss
+from everlearn.loop.scored import Scored, answerable, error, log_loss, loss, miss
 from everlearn.types import Task
 
 FADING_FACTOR = 0.999
@@ -28,6 +28,7 @@ TERMS: Mapping[Task, tuple[str, ...]] = {
         "majority_absolute",
         "majority_square",
     ),
+    "detection": ("frame_f1",),
 }
 """The names of what :func:`terms_of` gives and :class:`Totals` sums, in their order."""
 
@@ -57,6 +58,8 @@ def terms_of(scored: Scored, task: Task) -> tuple[float, ...]:
     """What one row adds to the sums, for the answer and for each baseline, in the order of ``TERMS``."""
     if task == "regression":
         return _regression_terms(scored)
+    if task == "detection":
+        return (1.0 - loss(scored, task),)
     truth = scored.truth
     known = scored.value is not None or scored.majority is not None
     return (
@@ -92,6 +95,8 @@ def summed_metrics(terms: Sequence[float], weight: float, task: Task, who: str =
     if weight == 0:
         return {}
     sums = dict(zip(TERMS[task], terms, strict=True))
+    if task == "detection":  # nothing to answer without looking: there are no baselines
+        return {} if who else {"frame_f1": sums["frame_f1"] / weight}
     prefix, known = f"{who}_" if who else "", sums["answerable"]
     if task == "regression":
         return _summed_regression(sums, known, prefix)

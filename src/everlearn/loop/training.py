@@ -13,12 +13,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from everlearn.errors import InvalidError
-from everlearn.loop import gate, trial
+from everlearn.loop import gate
 from everlearn.loop.anchors import eligible
+from everlearn.loop.forgetting import anchor_numbers, class_numbers
 from everlearn.loop.scores import Scored, score_row
 from everlearn.predictor import Baseline, Predictor
 from everlearn.spec import ModelSpec
 from everlearn.types import Example, Output, Row
+from everlearn.vision import detectors
+from everlearn.vision.frames import Images, no_images
 
 Progress = Callable[[float], None]
 
@@ -84,12 +87,14 @@ def train(
     examples: Sequence[Example],
     champion: Predictor | None,
     progress: Progress = silent,
+    images: Images = no_images,
 ) -> Trained:
-    """Carry out a plan of the loop. ``champion`` is ``None`` while the baseline answers.
+    """Carry out a plan of the loop. ``champion`` is ``None`` while the baseline answers. ``images`` finds
+    those that rows name, for detection.
 
     Raises :class:`~everlearn.errors.InvalidError` if there is nothing to learn from.
     """
-    trained = _train(spec, plan, examples, champion, progress)
+    trained = _train(spec, plan, examples, champion, progress, images)
     given = {e.source for e in examples if e.source is not None and e.order >= trained.learned_from}
     return replace(trained, sources=sorted(given)) if given else trained
 
@@ -100,6 +105,7 @@ def _train(
     examples: Sequence[Example],
     champion: Predictor | None,
     progress: Progress,
+    images: Images,
 ) -> Trained:
     if plan["mode"] == "incremental" and champion is not None:
         return _learn_on(champion.copy(), spec, plan, examples, champion, progress)
@@ -107,10 +113,18 @@ def _train(
     judged = mature if len(mature) >= FEWEST_MATURE else examples
     if plan["mode"] == "recalibrate" and champion is not None:
         return _recalibrate(champion, spec, plan, judged)
-    trained = _learn_window(Predictor.new(spec), spec, plan, judged, champion, progress)
+    trained = _learn_window(_beginner(spec, champion, images), spec, plan, judged, champion, progress)
     if not trained.predictor.learner.incremental:
         return trained
     return _learn_rest(trained, judged, learnable(examples, spec))
+
+
+def _beginner(spec: ModelSpec, champion: Predictor | None, images: Images) -> Predictor:
+    """What learns a window: new, or for a learner that is fine-tuned what the champion has learned."""
+    fresh = Predictor.new(spec, images)
+    if champion is not None:
+        fresh.begin_from(champion)
+    return fresh
 
 
 def learnable(examples: Sequence[Example], spec: ModelSpec) -> list[Example]:
@@ -141,7 +155,8 @@ def remember(
     candidate: Answers,
     champion: Answers | None,
 ) -> dict[str, dict[str, Any]]:
-    """How candidate and champion answer the anchors of each regime that the plan names."""
+    """How candidate and champion answer the anchors of each regime that the plan names, class by class
+    where it must not be forgotten."""
     found = {}
     for regime, anchors in plan.get("anchors", {}).items():
         kept = [(name, truth) for name, truth in anchors if name in features]
@@ -154,7 +169,11 @@ def remember(
         ]
         scale = gate.scale_of(sides[0])
         losses = [[gate.bounded(m, spec, scale) for m in side] for side in sides]
-        found[regime] = trial.anchor_numbers(losses[0], losses[1], gate.binary(spec))
+        found[regime] = anchor_numbers(losses[0], losses[1], gate.binary(spec))
+        if spec.task == "detection":
+            found[regime]["classes"] = detectors.class_scores(rows, truths, candidate, champion or candidate)
+        elif spec.task == "classification" and regime in plan.get("protected", ()):
+            found[regime]["classes"] = class_numbers(truths, losses[0], losses[1], gate.binary(spec))
     return found
 
 
@@ -177,9 +196,11 @@ def _learn_window(
     wants = candidate.learner.wants or MOST_EXAMPLES
     window = learnable(examples[:end], spec)[-wants:]
     _need(window)
-    window = _since_change(window, spec, plan.get("since", 0))
+    if not candidate.tuned:
+        window = _since_change(window, spec, plan.get("since", 0))
     progress(0.1)
-    candidate.learn([e.features for e in window], [e.target for e in window])
+    told = (lambda share: progress(0.1 + 0.6 * share),) if candidate.tuned else ()
+    candidate.learn([e.features for e in window], [e.target for e in window], *told)
     progress(0.7)
     answers = candidate.predict([e.features for e in unseen])
     evidence, answered = _evidence(spec, unseen, answers, champion or _majority(window, spec))
@@ -311,6 +332,8 @@ def _scored(examples: Sequence[Example], outputs: Sequence[Output]) -> list[Scor
 def _majority(examples: Sequence[Example], spec: ModelSpec) -> Baseline:
     """What version 0 would answer after these examples: their most frequent class, or their mean."""
     targets = [e.target for e in examples]
+    if spec.task == "detection":
+        return Baseline()
     if spec.task == "regression":
         return Baseline(Output(math.fsum(float(target or 0.0) for target in targets) / len(targets)))
     return Baseline(Output(Counter(targets).most_common(1)[0][0]))

@@ -20,6 +20,7 @@ import numpy as np
 
 from everlearn.loop import evidence as ev
 from everlearn.loop.evidence import Evidence
+from everlearn.loop.forgetting import bound, forgetting
 from everlearn.loop.pairs import Columns, Pair, Reliability, columns_of
 from everlearn.spec import GateSpec
 
@@ -29,7 +30,6 @@ __all__ = [
     "Reliability",
     "Trial",
     "Verdict",
-    "anchor_numbers",
     "columns_of",
     "open_trial",
     "take",
@@ -129,20 +129,20 @@ def verdict(
 ) -> Verdict:
     """The verdict on a trial as it stands; it may be asked after every row.
 
-    ``anchors`` maps a protected regime to :func:`anchor_numbers` of its reservoir. ``facts`` may hold
-    ``servable`` and ``latency_ms``. What is not given is not asked. Rejected at once: what cannot be
-    served, is too slow, or has forgotten; at ``alpha``, what is proven worse, or (``alpha`` split among
-    the groups) worse by more than the margin in a group; what is proven better and badly calibrated.
+    ``anchors`` maps a protected regime to what :func:`~everlearn.loop.forgetting.forgetting` takes of it.
+    ``facts`` may hold ``servable`` and ``latency_ms``. What is not given is not asked. Rejected at once: what
+    cannot be served, is too slow, or has forgotten; at ``alpha``, what is proven worse, or (``alpha`` split
+    among the groups) worse by more than the margin in a group; what is proven better and badly calibrated.
     """
     bars = {"servable": _servable(facts or {}), "latency": _latency(gate, facts or {})}
     if gate.name == "open":
         if bars["servable"]["passed"] is False:
             return Verdict("reject", _why(bars["servable"]), bars)
         return Verdict("promote", "the gate is open", bars)
-    bars["forgetting"] = _forgetting(gate, anchors or {})
+    bars["forgetting"] = forgetting(gate, anchors or {})
     broken = _failed(bars)
     if broken is not None:
-        _bound_anchors(bars["forgetting"], gate)
+        bound(bars["forgetting"], gate)
     if broken is not None or trial.rows < gate.min_rows:
         few = f"only {trial.rows:,} of at least {gate.min_rows:,} rows"
         return Verdict(None, few, bars) if broken is None else Verdict("reject", _why(bars[broken]), bars)
@@ -152,7 +152,7 @@ def verdict(
     end = _end(trial, gate, bars)
     if end is not None:
         _add_bounds(trial, bars)
-        _bound_anchors(bars["forgetting"], gate)
+        bound(bars["forgetting"], gate)
     return Verdict(end, _reason(trial, end, bars), bars)
 
 
@@ -245,53 +245,6 @@ def _non_inferiority(trial: Trial, gate: GateSpec) -> dict[str, Any]:
     if not groups:
         return {"passed": None, "asked": False, "margin": gate.margin, "groups": {}}
     return {"passed": passed, "margin": gate.margin, "groups": groups}
-
-
-def anchor_numbers(old: Sequence[float], new: Sequence[float], binary: bool) -> dict[str, Any]:
-    """Losses of both on a regime's anchors, as ``verdict`` takes them: one entry of its ``anchors``."""
-    seen = Evidence(binary)
-    seen.take(np.asarray(old, dtype=np.float64), np.asarray(new, dtype=np.float64))
-    return {
-        "rows": seen.rows,
-        "champion": seen.old.mean,
-        "candidate": seen.new.mean,
-        "wins": seen.wins,
-        "losses": seen.losses,
-        "spread": None if binary else seen.gain.spread,
-    }
-
-
-def _seen(regime: Mapping[str, Any]) -> Evidence:
-    rows, spread = int(regime["rows"]), regime.get("spread")
-    gain = ev.Moments(rows, rows * (regime["champion"] - regime["candidate"]), spread or 0.0)
-    return Evidence(spread is None, regime["wins"], regime["losses"], gain)
-
-
-def _anchors(regime: Mapping[str, Any], gate: GateSpec) -> dict[str, Any]:
-    worse, refuted = ev.log_worse(_seen(regime), -gate.margin), -math.log(gate.alpha)
-    return {**regime, "passed": worse < refuted, "e_worse": math.exp(worse)}
-
-
-def _bound_anchors(forgetting: Mapping[str, Any], gate: GateSpec) -> None:
-    """Confidence bounds of the gain on each regime's anchors, at the end only."""
-    for regime in forgetting.get("regimes", {}).values():
-        regime["low"], regime["high"] = ev.gain_bounds(_seen(regime), gate.alpha)
-
-
-def _forgetting(gate: GateSpec, anchors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """On no regime's anchors proven worse by more than the margin: reservoirs are too small for more."""
-    regimes = {name: _anchors(regime, gate) for name, regime in anchors.items() if regime["rows"]}
-    worst = next((name for name, regime in regimes.items() if not regime["passed"]), None)
-    bar = {"passed": worst is None, "margin": gate.margin, "regimes": regimes}
-    if not regimes:
-        return {**bar, "passed": None, "asked": False}
-    if worst is not None:
-        lost = regimes[worst]
-        bar["why"] = (
-            f"it has forgotten {worst}: loss {lost['champion']:.4g} → {lost['candidate']:.4g} "
-            f"on {lost['rows']:,} anchors, a rise above {gate.margin:g} (e-value {lost['e_worse']:.3g})"
-        )
-    return bar
 
 
 def _calibration(trial: Trial, gate: GateSpec) -> dict[str, Any]:

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from everlearn.errors import EverlearnError
-from everlearn.loop.drive import derive, derive_marks, result_of
+from everlearn.errors import EverlearnError, NotFoundError
+from everlearn.loop.drive import TRAINING, derive, derive_marks, is_erased, restore, result_of
 from everlearn.loop.engine import Engine
+from everlearn.loop.remembering import versions_of
 from everlearn.loop.state import LoopState
 from everlearn.loop.training import Progress, silent
 from everlearn.ports import Artifacts, Ledger, Log, Versions
 from everlearn.spec import parse_spec
-from everlearn.types import Decision, Event, JobSpec, Outcome
+from everlearn.types import Checkpoint, Decision, Event, JobSpec, Outcome
 
 BATCH = 2000
+
+_LEARNED = frozenset({"digest", "rows", "learned_from", "learned_through", "learned_upto", "sources"})
+
+
+def unread(_: LoopState) -> None:
+    """A state that nobody asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a verification found. ``differences`` says, for people, what is not as recorded."""
+    """What a verification found. ``differences`` says, for people, what is not as recorded.
+
+    ``begins`` is the position that it began after: not 0 where old events were dropped. ``unchecked`` are
+    results of jobs that read such events.
+    """
 
     identical: bool
     events: int
     decisions: int
     artifacts_checked: int
     differences: tuple[str, ...]
+    begins: int = 0
+    unchecked: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON values."""
@@ -45,39 +58,56 @@ def verify(
     artifacts: Artifacts,
     retrain: bool = True,
     upto: int | None = None,
+    floor: Checkpoint | None = None,
+    kept_from: int = 0,
+    reached: Callable[[LoopState], None] = unread,
+    asked: Sequence[JobSpec] = (),
     progress: Progress = silent,
 ) -> Verification:
     """Fold the recorded log of a model again and compare every decision with the ledger.
 
     With ``retrain`` every version is trained again from the log as well, other versions' answers are
     computed again, and all is compared with what the jobs reported (but for what they measured: seconds).
-    Takes the log as far as the loop had read it, or to the position ``upto``.
+    Takes the log as far as the loop had read it, or to the position ``upto``, and passes the state there to
+    ``reached``. ``floor`` is where to begin, where events before ``kept_from`` were dropped; jobs that
+    learned from such are not done again. ``asked`` are jobs that were at work there, to be done again too.
     """
     cursor = ledger.checkpoint(model).cursor
     upto = cursor if upto is None else min(upto, cursor)
-    recorded = {decision.number: decision for decision in _recorded(ledger, model) if decision.seq <= upto}
-    engine, differences, checked = Engine(LoopState()), list[str](), 0
-    jobs: dict[str, JobSpec] = {}
+    begins = 0 if floor is None else floor.cursor
+    if upto < begins:
+        raise NotFoundError(f"The events up to position {upto} were dropped: the record begins at {begins}")
+    recorded = {
+        decision.number: decision for decision in _recorded(ledger, model) if begins < decision.seq <= upto
+    }
+    engine = Engine(LoopState()) if floor is None else restore(model, log, floor.state)
+    differences, checked, unchecked = list[str](), 0, 0
+    jobs = {job.id: job for job in asked}
     derived = 0
-    for event in _events(log, model, upto):
+    for event in _events(log, model, begins, upto):
         engine.step(event)
         if retrain and isinstance(event, Outcome) and event.error is None and event.job in jobs:
-            checked += 1
-            differences += _retrained(jobs.pop(event.job), event, log, versions, artifacts)
+            job = jobs.pop(event.job)
+            known = job.kind not in TRAINING or event.result.get("learned_from", kept_from) >= kept_from
+            if not known or not _able(job, versions):
+                unchecked += 1
+            else:
+                checked += 1
+                differences += _retrained(job, event, log, versions, artifacts)
         effects = engine.take()
         jobs |= {job.id: job for job in effects.jobs}
         for decision in effects.decisions:
             derived += 1
             differences += _compared(decision, recorded.pop(decision.number, None))
         if event.seq % 500 == 0:
-            progress(event.seq / max(1, upto))
+            progress((event.seq - begins) / max(1, upto - begins))
     differences += [f"decision {number} is recorded, but was not made again" for number in sorted(recorded)]
     progress(1.0)
-    return Verification(not differences, upto, derived, checked, tuple(differences))
+    reached(engine.state)
+    return Verification(not differences, upto, derived, checked, tuple(differences), begins, unchecked)
 
 
-def _events(log: Log, model: str, upto: int) -> Iterator[Event]:
-    cursor = 0
+def _events(log: Log, model: str, cursor: int, upto: int) -> Iterator[Event]:
     while cursor < upto and (batch := log.read(model, cursor, min(BATCH, upto - cursor))):
         yield from batch
         cursor = batch[-1].seq
@@ -109,6 +139,19 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value, order="deterministic").decode()
 
 
+def _able(job: JobSpec, versions: Versions) -> bool:
+    """Whether a job can be done again: not where it asked a version that is erased for its answers."""
+    if job.kind in TRAINING:
+        return job.arguments["mode"] == "fresh" or not _lacks(job, versions)
+    asked = versions_of(job.arguments) if job.kind == "regime" else job.arguments["versions"]
+    return not any(is_erased(job.model, number, versions) for number in asked)
+
+
+def _lacks(job: JobSpec, versions: Versions) -> bool:
+    """Whether the champion that a job compared its version with is erased."""
+    return bool(job.arguments["champion"]) and is_erased(job.model, job.arguments["champion"], versions)
+
+
 def _retrained(
     job: JobSpec, outcome: Outcome, log: Log, versions: Versions, artifacts: Artifacts
 ) -> list[str]:
@@ -128,11 +171,13 @@ def _again(
     job: JobSpec, outcome: Outcome, log: Log, versions: Versions, artifacts: Artifacts
 ) -> Mapping[str, Any]:
     """The result of a job done again, with the facts that it had measured."""
-    if job.kind != "train":
+    if job.kind not in TRAINING:
         return derive_marks(job, log, versions, artifacts)
     spec = parse_spec(job.arguments["spec"])
     trained = derive(job.model, spec, job.arguments, log, versions, artifacts)
     digest = artifacts.put(trained.predictor.bundle(trained.anchors))
     facts = outcome.result.get("facts", {})
     result = result_of(trained, digest, bool(facts.get("servable", True)))
+    if _lacks(job, versions):  # what it learned is the same; what it was compared with is gone
+        return {name: value for name, value in result.items() if name in _LEARNED}
     return {**result, "facts": {**facts, **result["facts"]}}

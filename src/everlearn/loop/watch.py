@@ -20,15 +20,21 @@ from everlearn.loop.shift import adjusted_p_values, chi2_test, homogeneity, ks_t
 from everlearn.loop.sketches import Sketch, category_sketch, merge, numeric_sketch
 from everlearn.spec import ModelSpec
 from everlearn.types import Output, Row, Scalar
+from everlearn.vision.boxes import parse, sureness
 
 PREDICTION, CONFIDENCE = "(prediction)", "(confidence)"
-"""Names of what is watched beside the features: the value answered, and its probability."""
+BOXES, SURENESS = "(boxes)", "(sureness)"
+"""Names of what is watched beside the features: the value answered, and its probability. Of a detection: how
+many boxes were answered, and their mean score."""
 
 REFERENCE_WINDOWS = 4
 """How many windows make the reference."""
 
 MOST_COLUMNS = 100
 """Columns watched at most: the first by name. It bounds the state."""
+
+UNWATCHED = frozenset({"timestamp", "image"})
+"""Kinds that always move: what is measured of an image is watched instead."""
 
 OVERDISPERSED = 0.01
 """Below this p-value the windows of the reference differ by more than independent rows would."""
@@ -81,7 +87,8 @@ class FeatureWatch(msgspec.Struct):
     """The state of the watch; :meth:`take` every prediction, then :meth:`look` for what moved.
 
     ``alpha`` is the probability of any finding in a window while nothing moves: ``false_alarms`` per
-    10,000 rows, in windows of ``rows``. A timestamp always moves, so none is watched.
+    10,000 rows, in windows of ``rows``. A timestamp always moves, so none is watched. ``latest`` is what the
+    newest complete window said of every column, moved (``windows`` above 0) or not.
     """
 
     rows: int
@@ -91,6 +98,7 @@ class FeatureWatch(msgspec.Struct):
     taken: int = 0
     windows: int = 0
     findings: int = 0
+    latest: list[Finding] = []
 
     @classmethod
     def start(cls, spec: ModelSpec) -> FeatureWatch:
@@ -102,6 +110,7 @@ class FeatureWatch(msgspec.Struct):
         """Begin a new reference: another champion answers now."""
         self.building, self.columns = _buildings(spec), {}
         self.taken = self.windows = 0
+        self.latest = []
 
     @property
     def full(self) -> bool:
@@ -153,22 +162,24 @@ class FeatureWatch(msgspec.Struct):
     def _tested(self) -> list[Finding]:
         tested = {name: _test(name, column) for name, column in self.columns.items()}
         adjusted = adjusted_p_values([finding.p_value for finding in tested.values()])
-        findings = []
+        self.latest = []
         for (name, finding), p_value in zip(tested.items(), adjusted, strict=True):
             column = self.columns[name]
             column.found = column.found + 1 if p_value <= self.alpha else 0
-            if column.found:
-                changes = {"p_value": p_value, "windows": column.found}
-                findings.append(msgspec.structs.replace(finding, **changes))
+            changes = {"p_value": p_value, "windows": column.found}
+            self.latest.append(msgspec.structs.replace(finding, **changes))
+        findings = [finding for finding in self.latest if finding.windows]
         return sorted(findings, key=lambda finding: (finding.p_value, -finding.psi))
 
 
 def _buildings(spec: ModelSpec) -> dict[str, Building]:
     kinds = {name: spec.features[name] for name in sorted(spec.features)}
-    watched = [name for name, kind in kinds.items() if kind != "timestamp"][:MOST_COLUMNS]
+    watched = [name for name, kind in kinds.items() if kind not in UNWATCHED][:MOST_COLUMNS]
     found = {name: Building("numeric" if kinds[name] == "numeric" else "category") for name in watched}
     if spec.task == "regression":
         return {**found, PREDICTION: Building("numeric")}
+    if spec.task == "detection":
+        return {**found, BOXES: Building("numeric"), SURENESS: Building("numeric")}
     return {**found, PREDICTION: Building("category"), CONFIDENCE: Building("numeric")}
 
 
@@ -178,6 +189,10 @@ def _cell(name: str, row: Row, output: Output) -> Scalar:
         return output.value
     if name == CONFIDENCE:
         return max(output.probabilities.values()) if output.probabilities else None
+    if name == BOXES:
+        return len(parse(output.value))
+    if name == SURENESS:
+        return sureness(output.value)
     return row.get(name)
 
 

@@ -148,7 +148,7 @@ def what_if(
     library = Library() if library is None else library
     began = library.clock()
     price = base.policy.price if price is None else price
-    play = _Play(recording, base, NoCache() if cache is None else cache, library, price)
+    play = Play(recording, base, NoCache() if cache is None else cache, library, price)
     learners = {learner_name(s.spec): s.spec for s in reversed(settings)}
     many = len(learners) > 1
     sides = [
@@ -162,7 +162,7 @@ def what_if(
     for name, own in sides:
         lines = [play.setting(setting) for setting in own]
         oracle = play.oracle(learners[name], f" + {name}" if many else "")
-        compared += [*_best_cadence(lines), *([oracle] if oracle else [])]
+        compared += [*best_cadence(lines), *([oracle] if oracle else [])]
         known = [s.spec for s in settings]
         mine = [a for a, s in zip(asked, known, strict=True) if learner_name(s) == name]
         if oracle:
@@ -177,7 +177,7 @@ def what_if(
     )  # fmt: skip
 
 
-def _best_cadence(lines: Sequence[Played]) -> list[Played]:
+def best_cadence(lines: Sequence[Played]) -> list[Played]:
     """The references with only the cheapest of the fixed cadences, which says among which."""
     cadences = [line for line in lines if line.role == "cadence"]
     if not cadences:
@@ -188,7 +188,7 @@ def _best_cadence(lines: Sequence[Played]) -> list[Played]:
     return [line for line in lines if line.role != "cadence" or line is best]
 
 
-class _Play:
+class Play:
     """Plays settings one after another and tells how far it is."""
 
     def __init__(

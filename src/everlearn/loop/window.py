@@ -17,7 +17,7 @@ import numpy as np
 
 from everlearn.loop.bounds import Interval, jackknife_interval, mean_interval, proportion_interval
 from everlearn.loop.measures import FLAT, r_squared, ratio
-from everlearn.loop.scored import Scored, answerable, error, log_loss, right
+from everlearn.loop.scored import Scored, answerable, error, log_loss, loss, right
 from everlearn.spec import REGRESSION_METRICS
 from everlearn.types import Task
 
@@ -101,6 +101,7 @@ _ITEMS: Mapping[str, Callable[[Scored], Any]] = {
     "mae": _error,
     "rmse": _error,
     "r2": _error_and_truth,
+    "frame_f1": lambda s: 1.0 - loss(s, "detection"),
     "f1": lambda s: (s.truth, s.value),
     "auc": lambda s: (s.truth, s.p_positive, s.positive),
     "kappa_m": lambda s: (s.value == s.truth, s.majority == s.truth),
@@ -114,7 +115,7 @@ def item_of(metric: str) -> Callable[[Scored], Any]:
 
 
 def _interval(items: list[Any], metric: str, confidence: float) -> Interval | None:
-    if metric in ("log_loss", "mae"):
+    if metric in ("log_loss", "mae", "frame_f1"):
         values = [value for value in items if value is not None]
         return mean_interval(values, confidence) if values else None
     blocks = min(BLOCKS, len(items))

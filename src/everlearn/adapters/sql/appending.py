@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from everlearn.adapters.rules import clean_row, clean_value, same_features
+from everlearn.adapters.rules import clean_row, clean_value, digest_of, same_features
 from everlearn.adapters.sql.codec import (
     EXAMPLE,
     KINDS,
@@ -57,10 +57,14 @@ class Appender:
         self._predictions: dict[str, _Known] = {}
         self._labels: dict[str, tuple[int, Scalar]] = {}
         self._keys: dict[tuple[int, str], int] = {}
+        self._erased: set[str] = set()
 
     def append(self, batch: Sequence[NewEvent]) -> list[Receipt]:
         """Decide and write sound events (see ``rules.check_events``); one receipt each."""
         self._look_up({event.key for event in batch if event.key is not None})
+        orphans = {event.key for event in batch if event.kind is EventKind.LABEL} - self._predictions.keys()
+        if orphans:
+            self._look_for_erased(orphans)
         receipts = [self._add(event) for event in batch]
         if self._new:
             self._write()
@@ -75,6 +79,15 @@ class Appender:
                     self._keys[kind, key] = seq
                 elif key not in self._labels or self._labels[key][0] < seq:
                     self._labels[key] = (seq, from_json(value))
+
+    def _look_for_erased(self, ids: Iterable[str | None]) -> None:
+        """Which labels are for predictions that were erased; asked only where a label has no prediction."""
+        salt = self._statements.salt(self._model.id)
+        if salt is None:
+            return
+        digests = {digest_of(salt, key): key for key in ids if key is not None}
+        for some in chunks(sorted(digests)):
+            self._erased.update(digests[one] for one in self._statements.erased(self._model.id, some))
 
     def _add(self, event: NewEvent) -> Receipt:
         if event.kind is EventKind.PREDICTION:
@@ -123,6 +136,8 @@ class Appender:
         if newest is not None and not correction:
             return Receipt(Status.CONFLICT, newest[0])
         of = self._predictions.get(key)
+        if of is None and key in self._erased:
+            return Receipt(Status.ERASED, None)
         ref, row = of or (None, None)
         # The first label of an id corrects nothing, however it is marked.
         text, body = to_json(value), "true" if correction and newest is not None else None

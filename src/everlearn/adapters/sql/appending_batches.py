@@ -16,7 +16,7 @@ from everlearn.adapters.batches import LabelBatch, PredictionBatch
 from everlearn.adapters.rules import MAX_KEY, check_events, is_storable
 from everlearn.adapters.sql.appending import Appender, chunks
 from everlearn.adapters.sql.codec import LABEL, PREDICTION, to_json
-from everlearn.adapters.sql.direct import Found, ModelRow, ThroughDriver
+from everlearn.adapters.sql.direct import Driver, Found, ModelRow
 from everlearn.types import NewEvent, Receipt, Status
 
 _KEYS_A_QUERY = 10_000
@@ -44,7 +44,7 @@ def _storable(ids: Sequence[str]) -> bool:
     )
 
 
-def append(driver: ThroughDriver, model: ModelRow, events: Sequence[NewEvent]) -> list[Receipt]:
+def append(driver: Driver, model: ModelRow, events: Sequence[NewEvent]) -> list[Receipt]:
     """Add sound events within a transaction; one receipt each."""
     if isinstance(events, PredictionBatch) and _are_new(driver, model, events):
         return _predictions(driver, model, events)
@@ -53,13 +53,13 @@ def append(driver: ThroughDriver, model: ModelRow, events: Sequence[NewEvent]) -
     return Appender(driver, model).append(events)
 
 
-def _are_new(driver: ThroughDriver, model: ModelRow, batch: PredictionBatch) -> bool:
+def _are_new(driver: Driver, model: ModelRow, batch: PredictionBatch) -> bool:
     if not batch or len(set(batch.ids)) < len(batch):
         return False
     return batch.fresh or next(_known(driver, model, batch.ids), None) is None
 
 
-def _labelled(driver: ThroughDriver, model: ModelRow, batch: LabelBatch) -> _Labelled | None:
+def _labelled(driver: Driver, model: ModelRow, batch: LabelBatch) -> _Labelled | None:
     """Position and row of each label's prediction; ``None`` unless each is its prediction's first label."""
     of: _Labelled = {}
     for seq, kind, key, row, _ in _known(driver, model, batch.ids):
@@ -70,12 +70,12 @@ def _labelled(driver: ThroughDriver, model: ModelRow, batch: LabelBatch) -> _Lab
     return of if 0 < len(of) == len(batch) == len(set(batch.ids)) else None
 
 
-def _known(driver: ThroughDriver, model: ModelRow, ids: Sequence[str]) -> Iterator[Found]:
+def _known(driver: Driver, model: ModelRow, ids: Sequence[str]) -> Iterator[Found]:
     for some in chunks(ids, _KEYS_A_QUERY):
         yield from driver.known(model.id, some)
 
 
-def _predictions(driver: ThroughDriver, model: ModelRow, batch: PredictionBatch) -> list[Receipt]:
+def _predictions(driver: Driver, model: ModelRow, batch: PredictionBatch) -> list[Receipt]:
     places = range(model.last_seq + 1, model.last_seq + 1 + len(batch))
     numbers = range(model.last_row + 1, model.last_row + 1 + len(batch))
     n = len(batch)
@@ -94,7 +94,7 @@ def _predictions(driver: ThroughDriver, model: ModelRow, batch: PredictionBatch)
     return _written(driver, model, places, columns, rows=len(batch), labels=0)
 
 
-def _labels(driver: ThroughDriver, model: ModelRow, batch: LabelBatch, of: _Labelled) -> list[Receipt]:
+def _labels(driver: Driver, model: ModelRow, batch: LabelBatch, of: _Labelled) -> list[Receipt]:
     places = range(model.last_seq + 1, model.last_seq + 1 + len(batch))
     # By type too: 1, 1.0 and true are one key of a dict.
     texts = {(type(value), value): to_json(value) for value in batch.values}
@@ -116,7 +116,7 @@ def _labels(driver: ThroughDriver, model: ModelRow, batch: LabelBatch, of: _Labe
 
 
 def _written(
-    driver: ThroughDriver,
+    driver: Driver,
     model: ModelRow,
     places: range,
     columns: tuple[Sequence[Any], ...],

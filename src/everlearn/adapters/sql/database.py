@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, Row, select
 from sqlalchemy.exc import (
     DatabaseError,
+    DataError,
     DBAPIError,
     IntegrityError,
     InterfaceError,
@@ -21,9 +22,9 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from everlearn.adapters.rules import unknown_model
-from everlearn.adapters.sql import dialects, direct, tables
+from everlearn.adapters.sql import dialects, direct, direct_postgres, tables
 from everlearn.adapters.sql.flushing import Flusher
-from everlearn.errors import UnavailableError
+from everlearn.errors import InvalidError, UnavailableError
 
 _DOWN = (OperationalError, InterfaceError, ProgrammingError, PoolTimeoutError)
 _BY_NAME = select(tables.models)
@@ -38,6 +39,7 @@ class Database:
         self._engine: Engine | None = None
         self._appending: PoolProxiedConnection | None = None
         self._flusher: Flusher | None = None
+        self._parents: list[Any] = []
         self._pid = 0
         self._lock = Lock()
         self._append_lock = Lock()
@@ -45,7 +47,8 @@ class Database:
     @property
     def name(self) -> str:
         """Where the database is, without password."""
-        return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
+        plain = self.url.set(drivername=self.url.get_backend_name(), query={})
+        return plain.render_as_string(hide_password=True)
 
     @property
     def engine(self) -> Engine:
@@ -58,8 +61,8 @@ class Database:
 
     def _renewed(self) -> Engine:
         if self._engine is not None and self._pid != os.getpid():
-            # The parent's connections are the parent's to close.
-            self._engine.dispose(close=False)
+            # The parent's connections are the parent's to close: here they are kept, so that nobody does.
+            self._parents.append((self._engine, self._appending))
             self._engine = self._appending = self._flusher = None
             self._append_lock = Lock()
         if self._engine is None:
@@ -85,16 +88,36 @@ class Database:
         self._committed(flush)
 
     @contextmanager
-    def append(self, *, flush: bool = False) -> Iterator[direct.ThroughDriver]:
-        """:meth:`write` on SQLite for what requests wait for: one connection that is kept.
+    def append(self, *, flush: bool = False) -> Iterator[direct.Driver]:
+        """:meth:`write` for what requests wait for: straight to the driver."""
+        how = self._append_sqlite if self.is_sqlite else self._append_postgres
+        with how(flush) as driver:
+            yield driver
 
-        One transaction at a time; there is never more than one writer anyway.
-        """
+    @contextmanager
+    def _append_postgres(self, flush: bool) -> Iterator[direct.Driver]:
+        with _explained():
+            with direct.as_sqlalchemy("CONNECT"):
+                pooled = self.engine.raw_connection()
+            try:
+                driver: Any = pooled.driver_connection
+                with direct.as_sqlalchemy("COMMIT"):
+                    if flush:
+                        driver.execute(direct_postgres.FLUSH)
+                    yield direct_postgres.ThroughPsycopg(driver)
+                    driver.commit()
+            finally:
+                pooled.close()  # which rolls back what is not committed
+
+    @contextmanager
+    def _append_sqlite(self, flush: bool) -> Iterator[direct.Driver]:
+        """One transaction at a time, on one connection that is kept: there is never more than one writer."""
         engine = self.engine
         with self._append_lock, _explained():
             if self._appending is None:
-                self._appending = engine.raw_connection()
-                dialects.prepare_appending(self._appending)
+                with direct.as_sqlalchemy("CONNECT"):
+                    self._appending = engine.raw_connection()
+                    dialects.prepare_appending(self._appending)
             driver: Any = self._appending.driver_connection
             try:
                 with direct.as_sqlalchemy("BEGIN"):
@@ -109,12 +132,12 @@ class Database:
         self._committed(flush)
 
     @property
-    def appends_directly(self) -> bool:
-        """Whether :meth:`append` is for this database."""
+    def is_sqlite(self) -> bool:
+        """Whether it is a file of SQLite's."""
         return self.url.get_backend_name() == "sqlite"
 
     def _committed(self, flush: bool) -> None:
-        if flush or self._synchronous == "FULL" or not self.appends_directly:
+        if flush or self._synchronous == "FULL" or not self.is_sqlite:
             return
         if self._flusher is None:
             with self._lock:
@@ -141,13 +164,24 @@ def _explained() -> Iterator[None]:
     except IntegrityError:
         raise
     except _DOWN as error:
-        why = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        why = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
         problem, mend = dialects.trouble(error) or ("does not answer", "see that it runs and is migrated")
-        raise UnavailableError(f"The database {problem} ({why.strip()}): {mend}.") from error
+        raise UnavailableError(f"The database {problem} ({why}): {mend}.") from error
+    except DataError as error:
+        if (message := dialects.unstorable(error)) is None:
+            raise
+        raise InvalidError(message) from error
     except DatabaseError as error:
         if (trouble := dialects.trouble(error)) is None:
             raise
         raise UnavailableError(f"The database {trouble[0]} ({error.orig}): {trouble[1]}.") from error
+
+
+def statements_of(connection: Connection) -> direct.Statements:
+    """How to append inside a transaction of SQLAlchemy's."""
+    if connection.dialect.name == "postgresql":
+        return direct_postgres.ThroughPsycopg(connection.connection.driver_connection)
+    return direct.ThroughSqlalchemy(connection)
 
 
 def model_row(connection: Connection, name: str) -> Row[Any]:

@@ -12,6 +12,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,9 +22,12 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.sql.schema import Table
 
-from everlearn.errors import Fault, InvalidError
+from everlearn.errors import Fault, InvalidError, UnavailableError
 
 Synchronous = Literal["FULL", "NORMAL"]
+
+APPLICATION = "everlearn"
+"""What connections to PostgreSQL say that they are of."""
 
 NEVER_REUSED: dict[str, Any] = {"sqlite_autoincrement": True}
 """Table options under which the ids of deleted rows do not come back."""
@@ -36,6 +40,9 @@ BEGIN_ATTEMPTS = 4
 
 APPENDING_CHECKPOINT = 16_384
 """Pages of the write-ahead log from which on an append clears it away, should nobody else do so."""
+
+APPENDING_LOOK = 0.0002
+"""Seconds after which an append looks again whether another process has let go of the database."""
 
 _WRITE = "everlearn_write"
 _FLUSH = "flush"
@@ -61,6 +68,8 @@ _TROUBLES = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
+
+_OUT_OF_RANGE = "22003"
 
 T = TypeVar("T")
 
@@ -89,7 +98,13 @@ def _wrong_url(why: str) -> InvalidError:
 def make_engine(url: URL, synchronous: Synchronous) -> Engine:
     """An engine and its pool; nothing is connected yet."""
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15)
+        if find_spec("psycopg") is None:
+            raise UnavailableError("PostgreSQL needs an extra: pip install 'everlearn[postgres]'")
+        if "application_name" not in url.query:
+            url = url.update_query_dict({"application_name": APPLICATION})
+        engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15)
+        event.listen(engine, "connect", _join_by_key)
+        return engine
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
     engine = create_engine(url, connect_args=arguments, pool_size=5, max_overflow=45)
@@ -120,6 +135,17 @@ def make_engine(url: URL, synchronous: Synchronous) -> Engine:
     return engine
 
 
+def _join_by_key(connection: Any, _record: object) -> None:
+    """Have PostgreSQL follow references row by row, as every join here is meant.
+
+    For a log of millions the planner otherwise takes it for cheaper to read and hash the whole of it than to
+    look up what a thousand events refer to: seconds instead of milliseconds a step.
+    """
+    connection.execute("SET enable_hashjoin TO off")
+    connection.execute("SET enable_mergejoin TO off")
+    connection.commit()
+
+
 def open_connection(engine: Engine, *, write: bool, flush: bool = False) -> Connection:
     """A connection with a transaction begun, to be committed or closed by the caller.
 
@@ -144,12 +170,23 @@ def prepare_appending(connection: PoolProxiedConnection) -> None:
     """Leave checkpoints of the write-ahead log to the processes in the background while it is small."""
     driver: Any = connection.driver_connection
     driver.execute(f"PRAGMA wal_autocheckpoint={APPENDING_CHECKPOINT}").close()
+    # SQLite's own way to wait looks again after 1, 2, 5, 10 ms and more: see begin_append.
+    driver.execute("PRAGMA busy_timeout=0").close()
 
 
 def begin_append(driver: sqlite3.Connection, *, flush: bool) -> None:
     """Begin to write on SQLite's own connection, durably as asked."""
     driver.execute("PRAGMA synchronous=FULL" if flush else "PRAGMA synchronous=NORMAL").close()
-    patiently(lambda: driver.execute("BEGIN IMMEDIATE").close())
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE").close()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > until:
+                raise
+            time.sleep(APPENDING_LOOK)
+        else:
+            return
 
 
 def patiently(attempt: Callable[[], T]) -> T:
@@ -177,6 +214,15 @@ def trouble(error: BaseException) -> tuple[str, str] | None:
     original = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(original, "sqlite_errorcode", None)
     return None if code is None else _TROUBLES.get(code & 0xFF)
+
+
+def unstorable(error: DBAPIError) -> str | None:
+    """What is wrong with a value that PostgreSQL can neither store nor look for, where it is the value."""
+    if getattr(error.orig, "sqlstate", None) == _OUT_OF_RANGE:
+        return "A number is too large to be stored or found: use a smaller one."
+    if "NUL" in str(error.orig):
+        return "A text holds the character NUL, which is never stored: leave it out."
+    return None
 
 
 def lock_for_migration(connection: Connection) -> None:

@@ -1,13 +1,14 @@
-"""The four statements of an append, through SQLAlchemy or, on SQLite, straight to the driver.
+"""The four statements of an append, through SQLAlchemy or straight to the driver.
 
-On SQLite a commit takes less time than SQLAlchemy takes to build four statements, so what every request
-waits for speaks to the driver itself, inside the same transaction. Both ways do the same; the contract
-tests of the log hold them to it.
+A commit takes less time than SQLAlchemy takes to build four statements, so what every request waits for
+speaks to the driver itself, inside the same transaction (``direct_postgres.py`` has PostgreSQL's). All ways
+do the same; the contract tests of the log hold them to it.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from everlearn.adapters.rules import unknown_model
 from everlearn.adapters.sql.codec import EventRow, to_json
-from everlearn.adapters.sql.tables import events, models
+from everlearn.adapters.sql.tables import erased_ids, erasures, events, models
 
 COLUMNS: tuple[Any, ...] = tuple(events.c[name] for name in EventRow._fields)
 COUNTS = ("last_seq", "last_row", "labels", "parked", "examples", "last_at")
@@ -57,6 +58,26 @@ class Statements(Protocol):
         """Set a model's :data:`COUNTS`."""
         ...
 
+    def salt(self, model: int) -> str | None:
+        """The salt of a model's erased ids, if there are any."""
+        ...
+
+    def erased(self, model: int, digests: Sequence[str]) -> set[str]:
+        """Those of some digests that are of erased ids."""
+        ...
+
+
+class Driver(Statements, Protocol):
+    """The same where the transaction is the append's own."""
+
+    def model(self, name: str) -> ModelRow:
+        """A model's row, which the transaction holds; raises NotFoundError."""
+        ...
+
+    def insert_columns(self, model: int, columns: Sequence[Sequence[Any]]) -> None:
+        """Add events by columns, those of an ``EventRow`` in order."""
+        ...
+
 
 _KEYS = select(events.c.seq, events.c.kind, events.c.key, events.c.row, events.c.value).where(
     events.c.model_id == bindparam("model"), events.c.key.in_(bindparam("keys", expanding=True))
@@ -68,7 +89,7 @@ _INSERT = insert(events)
 
 
 class ThroughSqlalchemy:
-    """For any database."""
+    """For any database, inside a transaction of SQLAlchemy's."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -92,6 +113,17 @@ class ThroughSqlalchemy:
         values: Mapping[str, float] = dict(zip(COUNTS, counts, strict=True))
         self._connection.execute(update(models).where(models.c.id == model), values)
 
+    def salt(self, model: int) -> str | None:
+        """See the protocol."""
+        query = select(erasures.c.salt).where(erasures.c.model_id == model).limit(1)
+        found: str | None = self._connection.scalar(query)
+        return found
+
+    def erased(self, model: int, digests: Sequence[str]) -> set[str]:
+        """See the protocol."""
+        own = erased_ids.c.model_id == model, erased_ids.c.digest.in_(digests)
+        return set(self._connection.scalars(select(erased_ids.c.digest).where(*own)))
+
 
 _NAMES = ", ".join(f'"{name}"' for name in EventRow._fields)
 _SQLITE_MODEL = "SELECT id, last_seq, last_row, labels, parked, examples FROM models WHERE name = ?"
@@ -102,6 +134,10 @@ _SQLITE_KEYS = (
 )
 _SQLITE_KEY = "SELECT seq, kind, key, row, value FROM events WHERE model_id = ? AND key = ?"
 _SQLITE_ONE = f"SELECT {_NAMES} FROM events WHERE model_id = ? AND seq = ?"  # noqa: S608 - our own columns
+_SQLITE_SALT = "SELECT salt FROM erasures WHERE model_id = ? LIMIT 1"
+_SQLITE_ERASED = (
+    "SELECT digest FROM erased_ids WHERE model_id = ? AND digest IN (SELECT value FROM json_each(?))"
+)
 _MARKS = ", ".join("?" * (len(EventRow._fields) + 1))
 _SQLITE_INSERT = f"INSERT INTO events (model_id, {_NAMES}) VALUES ({_MARKS})"  # noqa: S608
 MANY = 100
@@ -162,6 +198,15 @@ class ThroughDriver:
         """See the protocol."""
         self._run(_SQLITE_COUNT, (*counts, model)).close()
 
+    def salt(self, model: int) -> str | None:
+        """See the protocol."""
+        found = self._run(_SQLITE_SALT, (model,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def erased(self, model: int, digests: Sequence[str]) -> set[str]:
+        """See the protocol."""
+        return {row[0] for row in self._run(_SQLITE_ERASED, (model, to_json(digests))).fetchall()}
+
     def _run(self, statement: str, values: Iterable[Any]) -> sqlite3.Cursor:
         with as_sqlalchemy(statement):
             return self._driver.execute(statement, tuple(values))
@@ -179,5 +224,7 @@ class as_sqlalchemy:  # noqa: N801 - reads as a function; a generator would cost
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, sqlite3.OperationalError):
             raise OperationalError(self._statement, None, error) from error
-        if isinstance(error, sqlite3.Error):
-            raise DBAPIError.instance(self._statement, None, error, sqlite3.Error) from error
+        for module in ("sqlite3", "psycopg"):  # the latter only where it is in use
+            base = getattr(sys.modules.get(module), "Error", None)
+            if base is not None and isinstance(error, base):
+                raise DBAPIError.instance(self._statement, None, error, base) from error

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from loguru import logger
 
+# Not when a file was last written, which is nothing to wait for, but its bytes and its size.
+_sync = getattr(os, "fdatasync", os.fsync)
+
 EVERY = 0.05
 """Seconds between two flushes while there is something to flush."""
 
@@ -65,6 +68,6 @@ def flush(file: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        os.fsync(descriptor)
+        _sync(descriptor)
     finally:
         os.close(descriptor)

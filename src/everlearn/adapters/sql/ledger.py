@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Row, func, insert, select, text, update
 
 from everlearn.adapters import rules
+from everlearn.adapters.sql.announcing import announce
 from everlearn.adapters.sql.codec import from_json, to_json
 from everlearn.adapters.sql.database import Database, locked_model_row, model_id
+from everlearn.adapters.sql.jobs import insert_job
 from everlearn.adapters.sql.outbox import tell
+from everlearn.adapters.sql.scores import point_row, write_scores
 from everlearn.adapters.sql.tables import (
     checkpoints,
     decisions,
     events,
-    jobs,
     models,
     promotions,
     versions,
@@ -24,7 +26,6 @@ from everlearn.types import (
     Checkpoint,
     Decision,
     DecisionKind,
-    JobState,
     Page,
     Promotion,
     Step,
@@ -44,6 +45,19 @@ _CHECKPOINT = select(models.c.cursor, checkpoints.c.state).join(
 )
 
 
+# One statement, so that the model's row, which appends wait for, is held no longer than a commit takes.
+_MOVE = text(
+    "WITH moved AS (UPDATE models SET cursor = :cursor WHERE name = :model AND cursor = :before RETURNING id)"
+    ", told AS (INSERT INTO cards (model_id, card) SELECT id, :card FROM moved WHERE length(:card) > 0"
+    " ON CONFLICT (model_id) DO UPDATE SET card = excluded.card)"
+    ", scored AS (INSERT INTO score_points SELECT point.* FROM moved,"
+    " jsonb_array_elements(CAST(:points AS jsonb)) AS item,"
+    " jsonb_populate_record(CAST(NULL AS score_points), item || jsonb_build_object('model_id', moved.id))"
+    " AS point)"
+    " UPDATE checkpoints SET state = :state FROM moved WHERE checkpoints.model_id = moved.id"
+)
+
+
 class SqlLedger:
     """:class:`everlearn.ports.Ledger` in SQL."""
 
@@ -60,22 +74,35 @@ class SqlLedger:
 
     def commit(self, model: str, step: Step) -> bool:
         """See the port."""
+        eventful = step.decisions or step.jobs or step.promotions or step.refused
+        if not eventful and not self._database.is_sqlite:
+            return self._move(model, step)
         with self._database.write() as connection:
             row = locked_model_row(connection, model)
-            if row.cursor != step.before:
-                return False
-            rules.check_step(model, step, row.decisions)
-            for promotion in step.promotions:
-                _promote(connection, row, promotion)
-            for number in step.refused:
-                _refuse(connection, row, number)
-            _write_decisions(connection, row.id, step)
-            _write_jobs(connection, row, step)
-            _write_cursor(connection, row, step)
-            return True
+            return write_step(connection, row, step)
+
+    def _move(self, model: str, step: Step) -> bool:
+        """A step in which nothing was decided, on PostgreSQL."""
+        values = {"model": model, "before": step.before, "cursor": step.cursor, "state": step.state}
+        values |= {"card": step.card, "points": to_json([point_row(point) for point in step.points])}
+        values |= {"card": step.card, "points": to_json([point_row(point) for point in step.points])}
+        values |= {"card": step.card, "points": to_json([point_row(point) for point in step.points])}
+        values |= {"card": step.card, "points": to_json([point_row(point) for point in step.points])}
+        with self._database.write() as connection:
+            if connection.execute(_MOVE, values).rowcount == 1:
+                return True
+            model_id(connection, model)  # raises NotFoundError
+            return False
 
     def decisions(
-        self, model: str, cursor: str | None = None, limit: int = 100, kind: str | None = None
+        self,
+        model: str,
+        cursor: str | None = None,
+        limit: int = 100,
+        kind: str | Collection[str] | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> Page[Decision]:
         """See the port."""
         rules.check_limit(limit)
@@ -85,15 +112,47 @@ class SqlLedger:
             if before is not None:
                 query = query.where(decisions.c.number < before)
             if kind is not None:
-                query = query.where(decisions.c.kind == str(kind))
+                query = query.where(decisions.c.kind.in_(rules.kinds_of(kind)))
+            if since is not None:
+                query = query.where(decisions.c.at >= since)
+            if until is not None:
+                query = query.where(decisions.c.at <= until)
             rows = connection.execute(query.order_by(decisions.c.number.desc()).limit(limit + 1))
             found = [_decision(row) for row in rows]
         return rules.page_of(found, limit, lambda decision: decision.number)
+
+    def counts(self, model: str, after: int = 0, upto: int | None = None) -> Mapping[str, int]:
+        """See the port."""
+        with self._database.read() as connection:
+            mine = decisions.c.model_id == model_id(connection, model)
+            kinds = select(decisions.c.kind, func.count()).where(mine, decisions.c.number > after)
+            if upto is not None:
+                kinds = kinds.where(decisions.c.number <= upto)
+            return {row[0]: row[1] for row in connection.execute(kinds.group_by(decisions.c.kind))}
 
     def behind(self, limit: int = 100) -> list[str]:
         """See the port."""
         with self._database.read() as connection:
             return list(connection.scalars(_BEHIND.limit(max(limit, 0))))
+
+
+def write_step(connection: Connection, model: Row[Any], step: Step) -> bool:
+    """Write a step inside a transaction that holds the model's row; ``False`` if its cursor has moved."""
+    if model.cursor != step.before:
+        return False
+    rules.check_step(model.name, step, model.decisions)
+    for promotion in step.promotions:
+        _promote(connection, model, promotion)
+    for number in step.refused:
+        _refuse(connection, model, number)
+    _write_decisions(connection, model.id, step)
+    _write_jobs(connection, model, step)
+    _write_cursor(connection, model, step)
+    write_scores(connection, model.id, step)
+    for decision in step.decisions:
+        for message in rules.alert_messages(model.name, decision):
+            tell(connection, model.id, message, rules.ALERTS)
+    return True
 
 
 def _promote(connection: Connection, model: Row[Any], promotion: Promotion) -> None:
@@ -120,6 +179,7 @@ def _promote(connection: Connection, model: Row[Any], promotion: Promotion) -> N
     }
     connection.execute(insert(promotions).values(row))
     tell(connection, model.id, rules.champion_message(model.name, promotion))
+    announce(connection, model.name)
 
 
 def _set_state(connection: Connection, model: Row[Any], number: int, state: VersionState) -> None:
@@ -155,19 +215,7 @@ def _write_decisions(connection: Connection, model: int, step: Step) -> None:
 def _write_jobs(connection: Connection, model: Row[Any], step: Step) -> None:
     at = step.decisions[-1].at if step.decisions else model.last_at
     for spec in step.jobs:
-        row = {
-            "id": spec.id,
-            "model_id": model.id,
-            "kind": spec.kind,
-            "version": spec.version,
-            "arguments": to_json(spec.arguments),
-            "state": JobState.QUEUED.value,
-            "created_at": at,
-        }
-        try:
-            connection.execute(insert(jobs).values(row))
-        except IntegrityError:
-            raise rules.known_job(spec.id) from None
+        insert_job(connection, model.id, spec, at)
 
 
 def _write_cursor(connection: Connection, model: Row[Any], step: Step) -> None:

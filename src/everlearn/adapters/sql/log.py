@@ -6,7 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, and_, bindparam, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    String,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.dialects import postgresql
 
 from everlearn.adapters.sql import appending_batches
 from everlearn.adapters.sql.appending import Appender, chunks
@@ -20,8 +35,8 @@ from everlearn.adapters.sql.codec import (
     label_of,
     prediction_of,
 )
-from everlearn.adapters.sql.database import Database, locked_model_row, model_id, model_row
-from everlearn.adapters.sql.direct import COLUMNS, ThroughSqlalchemy
+from everlearn.adapters.sql.database import Database, model_id, model_row, statements_of
+from everlearn.adapters.sql.direct import COLUMNS
 from everlearn.adapters.sql.tables import events
 from everlearn.types import Event, Example, Head, Label, NewEvent, Output, Prediction, Receipt
 
@@ -37,31 +52,46 @@ def _columns(of: Any) -> list[Any]:
     return [of.c[name] for name in EventRow._fields]
 
 
-_TO_JOINED = and_(
-    _joined.c.model_id == events.c.model_id,
-    _joined.c.seq == events.c.ref,
+def _to_joined(own: FromClause) -> ColumnElement[bool]:
     # An example refers to itself, only to be marked.
-    _joined.c.seq != events.c.seq,
-)
+    return and_(_joined.c.model_id == own.c.model_id, _joined.c.seq == own.c.ref, _joined.c.seq != own.c.seq)
+
+
+def _two_joins(own: FromClause, first: FromClause) -> Select[Any]:
+    """Rows of ``own``, which ``first`` leads to, with what each refers to, and what that refers to."""
+    return select(*_columns(own), *_columns(_joined), *_columns(_waited)).select_from(
+        first.outerjoin(_joined, _to_joined(own)).outerjoin(_waited, _TO_WAITED)
+    )
+
+
 _TO_WAITED = and_(_waited.c.model_id == _joined.c.model_id, _waited.c.seq == _joined.c.ref)
 _ONE_JOIN: Select[Any] = (
     select(*COLUMNS, *_columns(_joined))
-    .select_from(events.outerjoin(_joined, _TO_JOINED))
+    .select_from(events.outerjoin(_joined, _to_joined(events)))
     .where(events.c.model_id == bindparam("model"))
 )
-_TWO_JOINS: Select[Any] = (
-    select(*COLUMNS, *_columns(_joined), *_columns(_waited))
-    .select_from(events.outerjoin(_joined, _TO_JOINED).outerjoin(_waited, _TO_WAITED))
-    .where(events.c.model_id == bindparam("model"))
-)
+_TWO_JOINS = _two_joins(events, events).where(events.c.model_id == bindparam("model"))
 _READ = (
     _TWO_JOINS.where(events.c.seq > bindparam("after"))
     .order_by(events.c.seq)
     .limit(bindparam("most", type_=BigInteger))
 )
-_FIND = _TWO_JOINS.where(
-    events.c.key.in_(bindparam("keys", expanding=True)), events.c.kind.in_((PREDICTION, LABEL))
-)
+# With an end, PostgreSQL reads no further than that, whatever its statistics say of the log's length.
+_READ_UPTO = _READ.where(events.c.seq <= bindparam("upto", type_=BigInteger))
+_OF_KEYS = events.c.kind.in_((PREDICTION, LABEL))
+_FIND = _TWO_JOINS.where(events.c.key.in_(bindparam("keys", expanding=True)), _OF_KEYS)
+
+
+def _find_key_by_key() -> Select[Any]:
+    """The same on PostgreSQL, which before a table has statistics would read the whole log for many keys."""
+    keys = bindparam("keys", type_=postgresql.ARRAY(String))
+    wanted = func.unnest(keys).table_valued("key", name="wanted").render_derived()
+    own = events.c.model_id == bindparam("model"), events.c.key == wanted.c.key, _OF_KEYS
+    found = select(events).where(*own).offset(0).lateral("found")
+    return _two_joins(found, wanted.join(found, true()))
+
+
+_FIND_KEY_BY_KEY = _find_key_by_key()
 _PENDING = _TWO_JOINS.where(
     events.c.ref.is_not(None),
     events.c.row > bindparam("after_row"),
@@ -119,17 +149,18 @@ class SqlLog:
     def append(self, model: str, events: Sequence[NewEvent], *, flush: bool = False) -> list[Receipt]:
         """See the port."""
         appending_batches.check(events)
-        if self._database.appends_directly:
-            with self._database.append(flush=flush) as driver:
-                return appending_batches.append(driver, driver.model(model), events)
-        with self._database.write() as connection:
-            return append_locked(connection, locked_model_row(connection, model), events)
+        with self._database.append(flush=flush) as driver:
+            return appending_batches.append(driver, driver.model(model), events)
 
     def read(self, model: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """See the port."""
         with self._database.read() as connection:
-            values = {"model": model_id(connection, model), "after": after, "most": max(limit, 0)}
-            return [_event(row) for row in connection.execute(_READ, values)]
+            head, most = model_row(connection, model), max(limit, 0)
+            values = {"model": head.id, "after": after, "most": most}
+            rows = connection.execute(_READ_UPTO, {**values, "upto": after + most}).all()
+            if len(rows) < min(most, head.last_seq - after):  # old events were dropped there
+                rows = connection.execute(_READ, values).all()
+            return [_event(row) for row in rows]
 
     def examples(
         self,
@@ -175,8 +206,9 @@ class SqlLog:
         labels: dict[str, Label] = {}
         with self._database.read() as connection:
             number = model_id(connection, model)
+            query = _FIND if self._database.is_sqlite else _FIND_KEY_BY_KEY
             for keys in chunks(sorted(set(ids))):
-                for row in connection.execute(_FIND, {"model": number, "keys": keys}):
+                for row in connection.execute(query, {"model": number, "keys": list(keys)}):
                     event = _event(row)
                     if isinstance(event, Prediction):
                         predictions[event.id] = event
@@ -194,7 +226,7 @@ class SqlLog:
 
 def append_locked(connection: Connection, model: Row[Any], batch: Sequence[NewEvent]) -> list[Receipt]:
     """Append inside a transaction that holds the model's row."""
-    return Appender(ThroughSqlalchemy(connection), model).append(batch)
+    return Appender(statements_of(connection), model).append(batch)
 
 
 def _keep_newest(labels: dict[K, Label], key: K, label: Label) -> None:

@@ -8,9 +8,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from everlearn.adapters.sql.dialects import lock_for_migration
+from everlearn.errors import UnavailableError
+
+MOVING = "moving"
+"""The table that a database has as long as a copy into it is not finished (see ``moving.py``)."""
 
 
 def upgrade(connection: Connection) -> None:
@@ -25,6 +29,14 @@ def revisions(connection: Connection) -> tuple[str | None, str | None]:
     """The schema's revision in the database, and the newest that there is."""
     found = MigrationContext.configure(connection).get_current_revision()
     return found, ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def refuse_half_moved(connection: Connection, name: str) -> None:
+    """Raise UnavailableError where a copy of another database has begun and is not finished."""
+    if inspect(connection).has_table(MOVING):
+        raise UnavailableError(
+            f"The database {name} is a copy that is not finished: run 'everlearn migrate-db' again"
+        )
 
 
 def _config() -> Config:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, insert, select, update
+from sqlalchemy import Row, Select, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from everlearn.adapters import rules
@@ -23,6 +25,9 @@ _SPECS = select(models.c.name, specs.c.spec).join(specs, specs.c.model_id == mod
 _CHAMPIONS: Select[Any] = select(
     models.c.name, models.c.champion, models.c.term, versions.c.digest, models.c.since
 ).outerjoin(versions, and_(versions.c.model_id == models.c.id, versions.c.number == models.c.champion))
+# Changes whenever the champions do: a new model has a new id, a promotion a new term, and where there is
+# neither, a model that goes makes them fewer.
+_CHAMPIONS_MARK = select(func.count(), func.max(models.c.id), func.sum(models.c.term)).select_from(models)
 _PAST: Select[Any] = (
     select(promotions.c.version, promotions.c.term, versions.c.digest, promotions.c.at)
     .join(models, models.c.id == promotions.c.model_id)
@@ -65,7 +70,7 @@ class SqlModels:
             row = connection.execute(_SPECS.where(models.c.name == name)).one_or_none()
         if row is None:
             raise rules.unknown_model(name)
-        return parse_spec(from_json(row.spec))
+        return _spec(row.spec)
 
     def update(self, spec: ModelSpec, at: float) -> None:
         """See the port."""
@@ -89,7 +94,7 @@ class SqlModels:
         if cursor is not None:
             query = query.where(models.c.name > cursor)
         with self._database.read() as connection:
-            found = [parse_spec(from_json(row.spec)) for row in connection.execute(query)]
+            found = [_spec(row.spec) for row in connection.execute(query)]
         return rules.page_of(found, limit, lambda spec: spec.name)
 
 
@@ -98,6 +103,7 @@ class SqlVersions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._champions: tuple[tuple[Any, ...], Mapping[str, Champion]] = ((), {})
 
     def get(self, model: str, number: int) -> Version:
         """See the port."""
@@ -136,9 +142,21 @@ class SqlVersions:
         return Champion(*row)
 
     def champions(self) -> Mapping[str, Champion]:
-        """See the port."""
+        """See the port. While nothing has changed, the same mapping."""
         with self._database.read() as connection:
-            return {row[0]: Champion(*row[1:]) for row in connection.execute(_CHAMPIONS)}
+            mark = tuple(connection.execute(_CHAMPIONS_MARK).one())
+            known, champions = self._champions
+            if mark != known:  # read after the mark: what changes between the two is read again next time
+                rows = connection.execute(_CHAMPIONS)
+                champions = MappingProxyType({row[0]: Champion(*row[1:]) for row in rows})
+                self._champions = mark, champions
+        return champions
+
+
+@lru_cache(maxsize=4096)
+def _spec(text: str) -> ModelSpec:
+    """A spec from its text; processes look at all of them every other second, and they seldom change."""
+    return parse_spec(from_json(text))
 
 
 def version_row(model: int, version: Version) -> dict[str, Any]:

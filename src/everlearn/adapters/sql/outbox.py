@@ -5,21 +5,21 @@ One model's messages are numbered in the order of its transactions, since each h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from everlearn.adapters.rules import REGISTRY
 from everlearn.adapters.sql.codec import from_json, to_json
-from everlearn.adapters.sql.database import Database
+from everlearn.adapters.sql.database import Database, model_id
 from everlearn.adapters.sql.tables import models, outbox
 from everlearn.types import Message
 
 
-def tell(connection: Connection, model: int, body: Mapping[str, Any]) -> None:
-    """Write a message for the registry."""
-    row = {"destination": REGISTRY, "model_id": model, "body": to_json(body)}
+def tell(connection: Connection, model: int, body: Mapping[str, Any], destination: str = REGISTRY) -> None:
+    """Write a message, for the registry if nothing else is said."""
+    row = {"destination": destination, "model_id": model, "body": to_json(body)}
     connection.execute(insert(outbox).values(row))
 
 
@@ -51,6 +51,20 @@ class SqlOutbox:
         """See the port."""
         with self._database.write() as connection:
             connection.execute(delete(outbox).where(outbox.c.id == message.id))
+
+    def put(self, destination: str, model: str, body: Mapping[str, Any]) -> None:
+        """See the port."""
+        with self._database.write() as connection:
+            tell(connection, model_id(connection, model), body, destination)
+
+    def forward(self, message: Message, destinations: Sequence[str]) -> None:
+        """See the port."""
+        with self._database.write() as connection:
+            gone = delete(outbox).where(outbox.c.id == message.id)
+            if connection.execute(gone).rowcount == 1 and destinations:
+                number = model_id(connection, message.model)
+                for destination in destinations:
+                    tell(connection, number, message.body, destination)
 
     def retry(self, message: Message, error: str, not_before: float) -> None:
         """See the port."""

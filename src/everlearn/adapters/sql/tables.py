@@ -98,6 +98,55 @@ Index("ix_events_key", events.c.model_id, events.c.key, sqlite_where=_has_key, p
 Index("ix_events_known", events.c.model_id, events.c.seq, sqlite_where=_has_ref, postgresql_where=_has_ref)
 Index("ix_events_row", events.c.model_id, events.c.row, sqlite_where=_has_ref, postgresql_where=_has_ref)
 
+# How long a log was at a time of the wall clock: what tells how old an event is, at no cost to an append.
+log_marks = Table(
+    "log_marks",
+    metadata,
+    _model_id(primary_key=True),
+    Column("at", Double, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+)
+
+log_floors = Table(
+    "log_floors",
+    metadata,
+    _model_id(primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("kept_from", BigInteger, nullable=False),
+    Column("known_from", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+# The removal of people's rows. ``gone`` says what to look for, until it is done; ``salt`` is the model's.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    _model_id(),
+    Column("salt", String(64), nullable=False),
+    Column("subject", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("deadline", Double, nullable=False),
+    Column("by", String(300), nullable=False),
+    Column("removed", Text, nullable=False),
+    Column("gone", Text),
+    Column("certificate", Text),
+    Column("done_at", Double),
+    Index("ix_erasures_model_id", "model_id"),
+)
+
+# Salted digests of the ids of predictions that were erased: a label that is late for one is not kept.
+erased_ids = Table(
+    "erased_ids",
+    metadata,
+    _model_id(primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("erasure", String(40), nullable=False),
+)
+
 versions = Table(
     "versions",
     metadata,
@@ -143,6 +192,36 @@ decisions = Table(
     Column("code", Text, nullable=False),
 )
 
+# The score over time: level 0 has a point for each window of matured rows, higher levels sums of those.
+score_points = Table(
+    "score_points",
+    metadata,
+    _model_id(primary_key=True),
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("row", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("score", Double),
+    Column("lower", Double),
+    Column("upper", Double),
+    Column("low", Double),
+    Column("high", Double),
+    Column("no_change", Double),
+    Column("never_updated", Double),
+    Column("threshold", Double, nullable=False),
+    Column("champion", Integer, nullable=False),
+    Column("candidate", Text),
+    Column("bake", Text),
+    Index("ix_score_points_model_id_level_at", "model_id", "level", "at"),
+)
+
+# What the loop says of a model in a few numbers, beside its state, which is large.
+cards = Table("cards", metadata, _model_id(primary_key=True), Column("card", LargeBinary, nullable=False))
+
 jobs = Table(
     "jobs",
     metadata,
@@ -162,8 +241,22 @@ jobs = Table(
     Column("error", Text),
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
+    # The queue of its kind, when it was leased last, where its error came from, and what it found.
+    Column("queue", String(32), nullable=False, server_default="train"),
+    Column("started_at", Double),
+    Column("traceback", Text),
+    Column("result", Text),
     Index("ix_jobs_model_id_number", "model_id", "number"),
+    Index("ix_jobs_model_id_started_at", "model_id", "started_at"),
     **NEVER_REUSED,
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("until", Double, nullable=False),
 )
 
 outbox = Table(

@@ -1,0 +1,60 @@
+"""What stores share when they take erased rows out of plans and of what jobs reported."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from everlearn.loop.erasing import strings
+from everlearn.types import Gone
+
+MAKING = ("train", "vision")
+"""The kinds of job that make a version."""
+
+WHY = "rows that it may have read are erased"
+"""Why a job is cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What to look for: ids of predictions, and positions in the log."""
+
+    ids: frozenset[str]
+    seqs: frozenset[int]
+
+    @classmethod
+    def of(cls, gone: Gone) -> Sought:
+        """What an erasure took out."""
+        return cls(frozenset(gone.ids), frozenset(gone.seqs))
+
+    def named_in(self, value: Any) -> bool:
+        """Whether JSON values name one of the predictions."""
+        return any(text in self.ids for text in strings(value))
+
+
+def without(value: Any, ids: Collection[str]) -> Any:
+    """JSON values without the lists that begin with one of these ids, as plans name rows."""
+    if isinstance(value, Mapping):
+        return {key: without(item, ids) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without(item, ids) for item in value if not _begins_with(item, ids)]
+    return value
+
+
+def _begins_with(value: Any, ids: Collection[str]) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], str) and value[0] in ids
+
+
+def kept_of(result: Mapping[str, Any], seqs: Collection[int], places: Sequence[int]) -> dict[str, Any]:
+    """The result of a job without what it says of rows one by one; ``places`` are theirs in its plan."""
+    kept = dict(result)
+    if "answers" in kept:  # (row, position, …)
+        kept["answers"] = [one for one in kept["answers"] if one[1] not in seqs]
+    if places and "marks" in kept:
+        gone = set(places)
+        kept["marks"] = {
+            version: [one for i, one in enumerate(marks) if i not in gone]
+            for version, marks in kept["marks"].items()
+        }
+    return kept

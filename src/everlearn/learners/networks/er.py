@@ -1,0 +1,54 @@
+"""Experience replay (Ratcliff 1990; Chaudhry et al. 2019, "On tiny episodic memories")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from everlearn.learners.inputs import at_least, invalid
+from everlearn.learners.networks.buffers import Balanced
+from everlearn.learners.networks.network import Batch, Network
+
+
+@dataclass(kw_only=True, eq=False)
+class ExperienceReplay(Network):
+    """Each block is learned beside ``replay`` rows of a buffer that samples all that was learned.
+
+    ``size`` rows are kept: with ``buffer="reservoir"`` each row that ever came as likely as another, with
+    ``"balanced"`` as many of each class as can be. The other parameters are those of every network:
+    :class:`~everlearn.learners.networks.network.Network`.
+    """
+
+    name: ClassVar[str] = "er"
+    good_for: ClassVar[str] = "a network that keeps old classes: simple, and hard to beat with a large buffer"
+
+    size: int = 500
+    replay: int = 10
+    buffer: str = "reservoir"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("size", self.size, 1)
+        at_least("replay", self.replay, 1)
+        if self.buffer not in ("reservoir", "balanced"):
+            raise invalid("buffer", f"{self.buffer!r} is neither 'reservoir' nor 'balanced'")
+        if self.buffer == "balanced" and self.task == "regression":
+            raise invalid("buffer", "'balanced' is for classes: use 'reservoir' in a regression")
+
+    def begin(self) -> None:
+        """An empty buffer."""
+        made = self.reservoir(self.size)
+        if self.buffer == "balanced":
+            made = Balanced(self.size, made.rows.shape[1], dtype=made.rows.dtype, classes=self.max_classes)
+        self.memory = self.keep("memory", made)
+
+    def observe(self, batch: Batch) -> None:
+        """One step on the block and rows of the buffer together; then the block is offered to the buffer."""
+        x, y = batch.x, batch.y
+        if len(self.memory):
+            _, old_x, old_y = self.drawn(self.memory, self.replay)
+            x, y = torch.cat((x, old_x)), torch.cat((y, old_y))
+        self.descend(self.gradient_for(x, y))
+        self.memory.add(self.draw, batch.rows, batch.targets)
