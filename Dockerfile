@@ -1,4 +1,4 @@
-# The images of everlearn. docker build --target api . and docker build --target worker .
+# The images of everlearn: docker build --target api . and the same for worker and dashboard.
 # docs/deploy.md says how they are built and run.
 
 ARG PYTHON=3.11.13-slim-bookworm
@@ -15,7 +15,7 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY src src
 # Without pip inside: what runs cannot install.
 RUN python -m venv --without-pip /opt/everlearn \
-    && pip --python /opt/everlearn install --constraint constraints.txt '.[arrow,lightgbm,postgres]'
+    && pip --python /opt/everlearn install --constraint constraints.txt '.[arrow,lightgbm,postgres,s3]'
 # The learners, compiled once for any processor of this architecture, as the images' variables say too.
 ENV NUMBA_CPU_NAME=generic
 RUN NUMBA_CACHE_DIR=/opt/everlearn/numba /opt/everlearn/bin/python -m everlearn.learners.ahead
@@ -23,7 +23,11 @@ COPY deploy/docker/entrypoint.sh deploy/docker/schema.py /opt/everlearn/
 RUN pip --python /opt/everlearn inspect > /opt/everlearn/sbom.json
 
 FROM build-api AS build-worker
-RUN pip --python /opt/everlearn install --constraint constraints.txt '.[arrow,lightgbm,mlflow,postgres]' \
+RUN pip --python /opt/everlearn install --constraint constraints.txt '.[arrow,celery,lightgbm,mlflow,postgres,s3]' \
+    && pip --python /opt/everlearn inspect > /opt/everlearn/sbom.json
+
+FROM build-api AS build-dashboard
+RUN pip --python /opt/everlearn install --constraint constraints.txt '.[dashboard]' \
     && pip --python /opt/everlearn inspect > /opt/everlearn/sbom.json
 
 # -- base: Python without a way to install or compile, and a user that owns nothing but its data ------
@@ -64,6 +68,14 @@ COPY --from=build-worker /opt/everlearn /opt/everlearn
 HEALTHCHECK --interval=60s --timeout=15s --start-period=60s \
     CMD ["/opt/everlearn/entrypoint.sh", "python", "/opt/everlearn/schema.py", "check"]
 CMD ["everlearn", "worker"]
+
+# -- dashboard: asks the API alone; it needs no database, no secret and no volume ---------------------
+FROM base AS dashboard
+COPY --from=build-dashboard /opt/everlearn /opt/everlearn
+EXPOSE 8501
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8501/_stcore/health')"]
+CMD ["everlearn", "dashboard", "--host", "0.0.0.0", "--url", "http://api:8000"]
 
 # -- api ----------------------------------------------------------------------------------------------
 FROM base AS api
