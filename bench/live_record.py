@@ -86,9 +86,9 @@ def share_right(values: list[Any], truths: list[str]) -> float:
     return right / max(1, len(truths))
 
 
-def verdict(data: Path) -> str | None:
-    """What ``everlearn replay --recorded --verify`` says of the record."""
-    command = [sys.executable, "-m", "everlearn", "replay", "--recorded", MODEL, "--verify"]
+def verdict(data: Path, model: str = MODEL) -> str | None:
+    """What ``everlearn replay --recorded MODEL --verify`` says of the record."""
+    command = [sys.executable, "-m", "everlearn", "replay", "--recorded", model, "--verify"]
     done = subprocess.run(
         [*command, "--data", str(data), "--json"], capture_output=True, text=True, check=False
     )

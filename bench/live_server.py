@@ -15,7 +15,7 @@ from pathlib import Path
 from everlearn.client import Client, Retries, Retry
 from everlearn.errors import EverlearnError
 
-READY_SECONDS = 120.0
+READY_SECONDS = 600.0
 PATIENT = Retries(attempts=600, base=0.05, longest=0.25)
 
 
@@ -57,6 +57,12 @@ class LiveServer:
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process that was started, whose children serve and work."""
+        assert self._process is not None
+        return self._process.pid
+
     def client(self, on_retry: Callable[[Retry], None] | None = None) -> Client:
         """A client that waits while the server is started again."""
         return Client(self.url, self.key, retries=PATIENT, on_retry=on_retry)
@@ -72,6 +78,7 @@ class LiveServer:
             str(self.port),
             "--data",
             str(self.data),
+            "--no-dashboard",
         ]
         if not self._mlflow:
             command.append("--no-mlflow")
