@@ -154,6 +154,8 @@ class TestCommands:
         client.unfreeze("m")
         client.scores("m")
         client.job("m", "m-1")
+        client.cancel_job("m", "m-1", "not needed")
+        client.retry_job("m", "m/1")
         client.health()
         client.status()
         client.generate(10, drift=0.5)
@@ -171,6 +173,8 @@ class TestCommands:
             "POST /v1/models/m/unfreeze?wait=10.0",
             "GET /v1/models/m/scores",
             "GET /v1/models/m/jobs/m-1",
+            "POST /v1/models/m/jobs/m-1/cancel",
+            "POST /v1/models/m/jobs/m%2F1/retry",
             "GET /health",
             "GET /model-status",
             "POST /generate",
@@ -417,3 +421,26 @@ class TestAsync:
         async with AsyncClient("http://x.test", transport=dead, retries=Retries(1)) as client:
             with pytest.raises(UnavailableError, match="refused"):
                 await client.health()
+
+
+def test_an_image_is_sent_by_its_bytes_or_by_its_url() -> None:
+    wire = Wire({"id": "f1", "boxes": None})
+    with client_of(wire) as client:
+        client.frame("gate", b"\xff\xd8\xff")
+        client.frame("gate", url="https://images.example.org/a.jpg", features={"camera": "gate 3"})
+        for wrong in ({}, {"image": b"x", "url": "https://images.example.org/a.jpg"}):
+            with pytest.raises(InvalidError, match="the bytes of one, or the url of one"):
+                client.frame("gate", **wrong)
+    first, second = wire.requests
+    assert (first.content, first.headers["content-type"]) == (b"\xff\xd8\xff", "application/octet-stream")
+    assert json.loads(second.content) == {"url": "https://images.example.org/a.jpg"}
+    assert second.headers["content-type"] == "application/json"
+    assert second.url.params["features"] == '{"camera": "gate 3"}'
+
+
+def test_frames_are_listed_page_by_page() -> None:
+    wire = Wire({"items": [{"id": "f2"}], "next": "7"}, {"items": [], "next": "3"}, {"items": [{"id": "f1"}]})
+    with client_of(wire) as client:
+        assert [frame["id"] for frame in client.frames("gate", truth="unknown", below=0.5)] == ["f2", "f1"]
+    assert [request.url.params.get("cursor") for request in wire.requests] == [None, "7", "3"]
+    assert {request.url.params["truth"] for request in wire.requests} == {"unknown"}

@@ -20,6 +20,7 @@ from everlearn.config import (
 from everlearn.errors import InvalidError
 
 
+@pytest.mark.sqlite
 def test_defaults_keep_everything_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = Settings.load()
@@ -181,3 +182,53 @@ def test_the_first_password_comes_from_a_variable_or_a_file(tmp_path: Path) -> N
         read_admin_password(Settings.load(admin_password="short"))
     with pytest.raises(InvalidError, match="EVERLEARN_ADMIN_PASSWORD_FILE names"):
         read_admin_password(Settings.load(admin_password_file=tmp_path / "absent"))
+
+
+def test_artifacts_are_a_folder_or_a_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given in ("versions", tmp_path / "versions", f"file://{tmp_path}/versions"):
+        settings = Settings.load(artifacts=given)
+        assert (settings.artifacts_url, settings.artifacts_folder) == (None, tmp_path / "versions")
+        assert settings.environment()["EVERLEARN_ARTIFACTS"] == str(tmp_path / "versions")
+    settings = Settings.load(artifacts="s3://bucket/prefix", data=tmp_path)
+    assert settings.artifacts_url == "s3://bucket/prefix"
+    assert settings.artifacts_folder == tmp_path / "artifacts-cache"
+    assert settings.environment()["EVERLEARN_ARTIFACTS"] == "s3://bucket/prefix"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("s3://", "names no store: use s3://BUCKET/PREFIX"),
+        ("://bucket", "names no store"),
+        ("s3://AKIA:geheim@bucket/x", "leave it out; credentials come from the environment"),
+        ("ftp://me:geheim@host/x", "holds a secret"),
+    ],
+)
+def test_a_bad_url_of_artifacts_is_named_and_its_secret_is_not(url: str, says: str) -> None:
+    with pytest.raises(InvalidError, match=says) as caught:
+        Settings.load(artifacts=url)
+    assert "EVERLEARN_ARTIFACTS" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_hosts_and_networks_of_images_are_lists() -> None:
+    settings = Settings.load(
+        image_hosts=" images.example.org, cam:8080,[::1]:80 ", image_networks="10.1.0.0/16"
+    )
+    assert settings.image_host_names == ["images.example.org", "cam:8080", "[::1]:80"]
+    assert settings.image_network_names == ["10.1.0.0/16"]
+    assert Settings.load().image_host_names == []
+
+
+@pytest.mark.parametrize(
+    "value", ["https://images.example.org", "images.example.org/a", "me@host", "*.example.org"]
+)
+def test_a_url_or_pattern_is_no_host(value: str) -> None:
+    with pytest.raises(InvalidError, match="EVERLEARN_IMAGE_HOSTS"):
+        Settings.load(image_hosts=value)
+
+
+def test_what_is_no_network_is_refused() -> None:
+    with pytest.raises(InvalidError, match="EVERLEARN_IMAGE_NETWORKS"):
+        Settings.load(image_networks="10.1.0.0/33")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from everlearn.adapters.artifacts import FolderArtifacts
-from everlearn.adapters.memory import ManualClock, MemoryStore
+from everlearn.adapters.memory import ManualClock
 from everlearn.errors import IntegrityError
+from everlearn.holding import Holding
 from everlearn.loop.defaults import with_defaults
 from everlearn.mending import mend, try_to_mend
 from everlearn.spec import parse_spec
@@ -31,12 +32,13 @@ SPEC = {
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Any:
+def parts(any_store: Any, tmp_path: Path) -> Any:
     """An installation whose model has learned twice."""
-    store = MemoryStore()
+    store = any_store
     made = SimpleNamespace(
         clock=ManualClock(1_000.0), models=store.models, log=store.log, versions=store.versions,
         ledger=store.ledger, jobs=store.jobs, artifacts=FolderArtifacts(tmp_path),
+        backlog=store.backlog, leases=store.leases, erasures=store.erasures,
     )  # fmt: skip
     made.models.create(with_defaults(parse_spec(SPEC)), 1_000.0)
     draw = random.Random(0)
@@ -54,8 +56,10 @@ def retrain() -> NewEvent:
 
 
 def work(parts: Any) -> None:
-    while Advancer(parts).run_once() or JobRunner(parts, "me:1:1").run_once():
+    advancer = Advancer(parts, Holding(parts.leases, parts.clock, "me:1:1", 15.0))
+    while advancer.run_once() or JobRunner(parts, "me:1:1").run_once():
         pass
+    advancer.give_back()
 
 
 def cut(parts: Any, number: int) -> None:

@@ -41,7 +41,13 @@ def test_a_process_that_ended_is_dead() -> None:
 
 
 def test_a_reused_number_is_another_process() -> None:
-    assert is_dead(f"{socket.gethostname()}:{os.getpid()}:1")
+    place, pid, _ = identity().rsplit(":", 2)
+    assert is_dead(f"{place}:{pid}:1")
+
+
+def test_a_process_of_another_container_is_not_known_to_be_dead() -> None:
+    """Containers that share a host's name count their processes alike, and cannot see each other's."""
+    assert not is_dead(f"{socket.gethostname()}/1:{os.getpid()}:1")
 
 
 @pytest.mark.parametrize("owner", [None, "", "me", "elsewhere:1:1", f"{socket.gethostname()}:x:1"])

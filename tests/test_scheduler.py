@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
 
-from everlearn.adapters.memory import ManualClock, MemoryStore
-from everlearn.scheduler import Scheduler
+from everlearn.adapters.memory import ManualClock
+from everlearn.scheduler import SCHEDULER, Scheduler
 from everlearn.spec import parse_spec
 from everlearn.types import EventKind, NewEvent, Tick
 
 
 class Parts:
-    def __init__(self) -> None:
-        store = MemoryStore()
+    def __init__(self, store: Any) -> None:
         self.clock = ManualClock(1_000_000.0)
-        self.models, self.log = store.models, store.log
+        self.models, self.log, self.leases = store.models, store.log, store.leases
 
     def model(self, name: str, horizon: Any) -> None:
         spec = {"name": name, "target": "y", "features": {"x": "numeric"}, "label_horizon": horizon}
@@ -31,8 +32,8 @@ class Parts:
 
 
 @pytest.fixture
-def parts() -> Parts:
-    return Parts()
+def parts(any_store: Any) -> Parts:
+    return Parts(any_store)
 
 
 def test_only_horizons_in_time_need_ticks(parts: Parts) -> None:
@@ -69,9 +70,30 @@ def test_ticks_end_when_all_has_matured_and_begin_again(parts: Parts) -> None:
     assert scheduler.run_once() == 1
 
 
-def test_long_horizons_tick_slowly() -> None:
+def test_long_horizons_tick_slowly(parts: Parts) -> None:
     spec = {"name": "m", "target": "y", "features": {"x": "numeric"}}
-    period = Scheduler(Parts()).period
+    period = Scheduler(parts).period
     assert period(parse_spec({**spec, "label_horizon": "30s"})) == 10.0
     assert period(parse_spec({**spec, "label_horizon": "1d"})) == 864.0
     assert period(parse_spec({**spec, "label_horizon": "auto"})) is None
+
+
+def test_of_several_schedulers_one_ticks_until_it_is_gone(parts: Parts) -> None:
+    parts.model("m", "2m")
+    parts.predict("m", "a")
+    one, other = (Scheduler(parts, 1.0, owner=owner) for owner in ("one", "other"))
+    over = threading.Event()
+    over.set()
+    assert one._holding.take(SCHEDULER)
+    ran = threading.Event()
+    thread = threading.Thread(target=other.run, args=(ran,))
+    thread.start()
+    time.sleep(0.3)
+    assert parts.ticks("m") == []
+    one.run(over)  # it is stopped before it ticks, and gives the lease back
+    until = time.monotonic() + 20
+    while not parts.ticks("m") and time.monotonic() < until:
+        time.sleep(0.05)
+    ran.set()
+    thread.join(10)
+    assert len(parts.ticks("m")) == 1

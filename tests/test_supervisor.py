@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
+from everlearn.children import Child, Part
 from everlearn.processes import pid_lives
-from everlearn.supervisor import Child, Part
 
 SECONDS = 60.0
 

@@ -8,22 +8,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from everlearn.adapters.clock import SystemClock
-from everlearn.adapters.memory import ManualClock, MemoryStore
+from everlearn.adapters.memory import ManualClock
 from everlearn.errors import FencedError, NotFoundError, UnavailableError
+from everlearn.holding import Holding
 from everlearn.loop import drive
 from everlearn.loop.defaults import with_defaults
 from everlearn.ports import Clock
 from everlearn.processes import identity
 from everlearn.spec import parse_spec
 from everlearn.types import DecisionKind, EventKind, JobSpec, JobState, NewEvent, Step
-from everlearn.worker import MAX_ATTEMPTS, Advancer, Backoff, Heartbeat, JobRunner, Worker
+from everlearn.worker import MAX_ATTEMPTS, Advancer, Backoff, Heartbeat, JobRunner, Worker, retry_wait
+from everlearn.worker.attempts import MOST_WAIT
 
 SPEC = {
     "target": "y",
@@ -35,13 +38,13 @@ SPEC = {
 
 
 class Parts(SimpleNamespace):
-    """An installation in memory."""
+    """An installation whose artifacts are in memory."""
 
-    def __init__(self, clock: Clock) -> None:
-        store = MemoryStore()
+    def __init__(self, store: Any, clock: Clock) -> None:
         super().__init__(
             clock=clock, models=store.models, log=store.log, versions=store.versions,
             ledger=store.ledger, jobs=store.jobs, artifacts=store.artifacts,
+            backlog=store.backlog, leases=store.leases, erasures=store.erasures,
         )  # fmt: skip
 
     def model(self, name: str) -> str:
@@ -70,8 +73,12 @@ class Parts(SimpleNamespace):
 
 
 @pytest.fixture
-def parts() -> Parts:
-    return Parts(ManualClock(1_000.0))
+def parts(any_store: Any) -> Parts:
+    return Parts(any_store, ManualClock(1_000.0))
+
+
+def advancer(parts: Parts, backoff: Backoff | None = None, owner: str = "me") -> Advancer:
+    return Advancer(parts, Holding(parts.leases, parts.clock, owner, 15.0), backoff)
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
@@ -88,8 +95,8 @@ def dead_owner() -> str:
     ).stdout.strip()
 
 
-def test_a_worker_takes_models_from_history_to_a_champion() -> None:
-    parts = Parts(SystemClock())
+def test_a_worker_takes_models_from_history_to_a_champion(any_store: Any) -> None:
+    parts = Parts(any_store, SystemClock())
     names = [parts.model("one"), parts.model("two")]
     worker = Worker(parts, poll_seconds=0.01)
     thread = threading.Thread(target=worker.run)
@@ -108,8 +115,8 @@ def test_a_worker_takes_models_from_history_to_a_champion() -> None:
         assert [decision.version for decision in promoted] == [parts.versions.champion(name).version]
 
 
-def test_two_workers_decide_once() -> None:
-    parts = Parts(SystemClock())
+def test_two_workers_decide_once(any_store: Any) -> None:
+    parts = Parts(any_store, SystemClock())
     parts.model("m")
     workers = [Worker(parts, poll_seconds=0.005, owner=f"w:{i}:0") for i in range(2)]
     threads = [threading.Thread(target=worker.run) for worker in workers]
@@ -135,7 +142,7 @@ def test_a_model_that_fails_holds_up_no_other(parts: Parts, monkeypatch: pytest.
     parts.model("bad")
     parts.model("good")
     now = [0.0]
-    advancer = Advancer(parts, Backoff(now=lambda: now[0]))
+    advance_all = advancer(parts, Backoff(now=lambda: now[0]))
     real, tried = drive.advance_model, []
 
     def advance(model: str, *rest: Any) -> int:
@@ -145,13 +152,13 @@ def test_a_model_that_fails_holds_up_no_other(parts: Parts, monkeypatch: pytest.
         return real(model, *rest)
 
     monkeypatch.setattr(drive, "advance_model", advance)
-    assert advancer.run_once() == 1
+    assert advance_all.run_once() == 1
     assert parts.ledger.behind() == ["bad"]
-    advancer.run_once()
+    advance_all.run_once()
     assert tried.count("bad") == 1  # it waits
     now[0] = 1.5
     monkeypatch.setattr(drive, "advance_model", real)
-    assert advancer.run_once() == 1
+    assert advance_all.run_once() == 1
     assert parts.caught_up()
 
 
@@ -160,7 +167,7 @@ def test_a_deleted_model_is_no_trouble(parts: Parts, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         parts, "ledger", SimpleNamespace(behind=lambda limit: ["gone"], checkpoint=parts.ledger.checkpoint)
     )
-    assert Advancer(parts).run_once() == 0
+    assert advancer(parts).run_once() == 0
 
 
 def test_waits_grow_to_a_minute_and_end_with_success() -> None:
@@ -194,7 +201,7 @@ def test_a_job_that_keeps_killing_its_worker_is_given_up(parts: Parts) -> None:
         parts.clock.advance(16.0)
     assert JobRunner(parts, "me:1:1").run_once()
     job = parts.jobs.get("m-x")
-    assert job.state is JobState.FAILED
+    assert job.state is JobState.DEAD
     assert "died" in str(job.error)
 
 
@@ -223,16 +230,16 @@ def test_a_stopped_worker_gives_its_job_back(parts: Parts) -> None:
 def test_a_result_after_the_lease_went_does_not_count(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     parts.model("m")
     parts.teach("m")
-    Advancer(parts).run_once()
-    real = drive.run_job
+    advancer(parts).run_once()
+    real = drive.do_job
 
-    def late(job: Any, **rest: Any) -> None:
+    def late(job: Any, **rest: Any) -> Any:
         parts.clock.advance(60.0)  # it slept through its lease, and another took the job
         taken = parts.jobs.lease("another:1:1", 15.0, parts.clock.now())
         assert taken is not None
-        real(job, **rest)
+        return real(job, **rest)
 
-    monkeypatch.setattr(drive, "run_job", late)
+    monkeypatch.setattr(drive, "do_job", late)
     assert JobRunner(parts, "me:1:1").run_once()
     (job,) = parts.jobs.list("m").items
     assert (job.state, job.owner) == (JobState.RUNNING, "another:1:1")
@@ -259,6 +266,7 @@ def test_the_heartbeat_keeps_the_lease_and_carries_progress(parts: Parts) -> Non
             return False
 
         until(lost)
+    assert parts.jobs.get("m-x").progress != 0.6
 
 
 def test_a_missed_beat_is_not_the_end(parts: Parts) -> None:
@@ -278,8 +286,8 @@ def test_a_missed_beat_is_not_the_end(parts: Parts) -> None:
     assert all(beat[0] is job for beat in beats)
 
 
-def test_the_database_may_be_away_for_a_while() -> None:
-    parts = Parts(SystemClock())
+def test_the_database_may_be_away_for_a_while(any_store: Any) -> None:
+    parts = Parts(any_store, SystemClock())
     parts.model("m")
     ledger, calls = parts.ledger, []
 
@@ -304,13 +312,80 @@ def test_the_database_may_be_away_for_a_while() -> None:
 def test_a_job_of_a_deleted_model_is_dropped(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     parts.model("m")
     parts.queue("m", "m-x")
-    real = drive.run_job
+    real = drive.do_job
 
-    def deleted_meanwhile(job: Any, **rest: Any) -> None:
+    def deleted_meanwhile(job: Any, **rest: Any) -> Any:
         parts.models.delete("m")
-        real(replace(job, spec=job.spec), **rest)
+        return real(job, **rest)
 
-    monkeypatch.setattr(drive, "run_job", deleted_meanwhile)
+    monkeypatch.setattr(drive, "do_job", deleted_meanwhile)
     assert JobRunner(parts, "me:1:1").run_once()
     with pytest.raises(NotFoundError):
         parts.jobs.get("m-x")
+
+
+def test_a_passing_trouble_is_tried_again_and_ends_as_a_dead_letter(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.model("m")
+    parts.queue("m", "m-x")
+
+    def down(job: Any, **rest: Any) -> None:
+        raise UnavailableError("the store is away")
+
+    monkeypatch.setattr(drive, "do_job", down)
+    runner = JobRunner(parts, "me:1:1")
+    before = parts.log.head("m").seq
+    for attempt in range(1, MAX_ATTEMPTS):
+        assert runner.run_once()
+        waiting = parts.jobs.get("m-x")
+        assert (waiting.state, waiting.attempts) == (JobState.QUEUED, attempt)
+        assert waiting.not_before == pytest.approx(parts.clock.now() + retry_wait("m-x", attempt))
+        assert runner.run_once() is None  # not yet
+        parts.clock.advance(retry_wait("m-x", attempt) + 0.01)
+    assert parts.log.head("m").seq == before
+    assert runner.run_once()
+    dead = parts.jobs.get("m-x")
+    assert (dead.state, dead.error) == (JobState.DEAD, "the store is away")
+    assert "in down" in str(dead.traceback)
+    assert parts.log.read("m")[-1].error == "the store is away"
+
+
+@given(st.text(min_size=1), st.integers(1, 60))
+def test_waits_grow_and_are_told_beforehand(job: str, attempt: int) -> None:
+    wait = retry_wait(job, attempt)
+    assert wait == retry_wait(job, attempt)
+    assert 0.75 * min(2.0**attempt, MOST_WAIT) <= wait <= min(1.25 * 2.0**attempt, MOST_WAIT)
+
+
+def test_a_model_is_advanced_by_one_worker_at_a_time(parts: Parts) -> None:
+    parts.model("m")
+    one, other = advancer(parts, owner="one"), advancer(parts, owner="other")
+    assert one.run_once() == 1
+    parts.teach("m", 10)
+    assert other.run_once() == 0
+    assert one.run_once() == 10
+    parts.teach("m", 10)
+    one.give_back()
+    time.sleep(0.6)  # a refusal is remembered for a moment
+    assert other.run_once() == 10
+    parts.teach("m", 10)
+    assert other.advance("m") == 10
+    parts.teach("m", 10)
+    time.sleep(0.6)
+    assert one.advance("m") == 10  # who advances one model gives it back at once
+
+
+def test_a_dead_advancers_models_are_taken_at_once(parts: Parts) -> None:
+    parts.model("m")
+    assert parts.leases.take("advance:m", dead_owner(), 1000.0, parts.clock.now())
+    assert advancer(parts).run_once() == 1
+
+
+def test_a_model_far_behind_does_not_starve_another(parts: Parts) -> None:
+    parts.model("big")
+    parts.teach("big", 7000)
+    parts.model("small")
+    parts.teach("small", 10)
+    assert advancer(parts).run_once() == 1000 + 11
+    assert parts.ledger.behind() == ["big"]

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, delete, text
+from sqlalchemy import delete
 
 from everlearn.adapters.memory import MemoryStore
 from everlearn.adapters.sql import SqlStore
 from everlearn.adapters.sql.tables import metadata
 from everlearn.spec import ModelSpec, parse_spec
 from everlearn.types import Decision, DecisionKind, EventKind, JobSpec, NewEvent, Version
-
-POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432"
 
 
 @dataclass(frozen=True)
@@ -71,20 +68,10 @@ def make() -> Make:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(service: Callable[[str, int], object]) -> Iterator[str]:
-    """A migrated database of this test process alone, dropped at the end."""
-    service("PostgreSQL", 5432)
-    name = f"everlearn_{uuid.uuid4().hex}"
-    admin = create_engine(f"{POSTGRES}/test", isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    store = SqlStore(f"{POSTGRES}/{name}")
-    store.migrate()
-    store.close()
-    yield f"{POSTGRES}/{name}"
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+def postgres_url(postgres: Any) -> str:
+    """A migrated database of this test process alone."""
+    url: str = postgres.url(postgres.take())
+    return url
 
 
 @pytest.fixture(scope="session")

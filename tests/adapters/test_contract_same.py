@@ -76,6 +76,7 @@ def stores(
 NAMES = count()
 
 
+@pytest.mark.slow
 @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(batches=BATCHES, points=st.lists(st.integers(0, 50), min_size=3, max_size=3))
 def test_the_same_events_make_the_same_log(

@@ -354,6 +354,50 @@ def test_jobs_are_listed_newest_first_in_stable_pages(store: Any, make: Any) -> 
 # The outbox and receipts
 
 
+def test_decisions_are_counted_by_kind(store: Any, make: Any) -> None:
+    assert store.ledger.counts("m") == {}
+    state = store.ledger.checkpoint("m")
+    some = (make.decision(1), make.decision(2, DecisionKind.WARN), make.decision(3))
+    assert store.ledger.commit("m", Step(state.cursor, 1, b"s", some))
+    assert store.ledger.counts("m") == {"hold": 2, "warn": 1}
+    assert store.ledger.counts("m", after=1) == {"hold": 1, "warn": 1}
+    assert store.ledger.counts("m", after=1, upto=2) == {"warn": 1}
+    assert store.ledger.counts("m", after=3, upto=3) == {}
+    with pytest.raises(NotFoundError):
+        store.ledger.counts("nobody")
+
+
+def test_messages_can_be_put_and_handed_on(store: Any) -> None:
+    store.outbox.put("alerts", "m", {"kind": "drift"})
+    store.outbox.put("alerts", "m", {"kind": "load"})
+    first, second = store.outbox.take("alerts", 10, now=0.0)
+    assert (first.model, first.body) == ("m", {"kind": "drift"})
+    store.outbox.forward(first, ["alerts:a", "alerts:b"])
+    store.outbox.forward(first, ["alerts:a"])  # it is gone: nothing is told twice
+    store.outbox.forward(second, [])
+    assert store.outbox.waiting("alerts") == 0
+    assert [m.body for m in store.outbox.take("alerts:a", 10, now=0.0)] == [{"kind": "drift"}]
+    assert store.outbox.waiting("alerts:b") == 1
+    with pytest.raises(NotFoundError):
+        store.outbox.put("alerts", "nobody", {})
+
+
+def test_a_step_tells_of_its_alerts_in_its_own_transaction(store: Any, make: Any) -> None:
+    warned = make.decision(1, DecisionKind.WARN)
+    state = store.ledger.checkpoint("m")
+    assert store.ledger.commit("m", Step(state.cursor, 1, b"s", (warned, make.decision(2))))
+    assert not store.ledger.commit("m", Step(state.cursor, 1, b"s", (warned,)))
+    (message,) = store.outbox.take("alerts", 10, now=0.0)
+    told = message.body
+    assert (told["id"], told["kind"], told["severity"], told["recovered"]) == (
+        "m:1:drift",
+        "drift",
+        "warning",
+        False,
+    )
+    assert told["facts"] == {"score": 0.1}
+
+
 def test_messages_are_delivered_in_order(store: Any, make: Any) -> None:
     for at in (1.0, 2.0):
         store.models.update(make.spec(), at)

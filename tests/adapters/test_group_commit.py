@@ -29,10 +29,12 @@ class Slow:
         self.flushed: list[bool] = []
         self.open = threading.Event()
         self.open.set()
+        self.begun = threading.Event()
         self.down = False
 
     def append(self, model: str, events: Sequence[NewEvent], *, flush: bool = False) -> list[Receipt]:
-        self.open.wait(10)
+        self.begun.set()
+        self.open.wait(60)
         time.sleep(self.seconds)
         self.sizes.append(len(events))
         if self.down:
@@ -78,7 +80,7 @@ def prediction(key: str, x: float = 0.0, value: str = "v") -> NewEvent:
 
 async def queued(commit: GroupCommit, count: int) -> None:
     """Wait until so many events wait behind the write in progress."""
-    for _ in range(1000):
+    for _ in range(20_000):
         if commit._queued >= count:
             return
         await asyncio.sleep(0.001)
@@ -88,8 +90,10 @@ async def queued(commit: GroupCommit, count: int) -> None:
 async def held(commit: GroupCommit, slow: Slow) -> asyncio.Task[list[Receipt]]:
     """Close the log while a first write is in progress, so that later ones must wait together."""
     slow.open.clear()
+    slow.begun.clear()
     first = asyncio.create_task(commit.append("a", [prediction("first")]))
-    await asyncio.sleep(0.02)
+    while not slow.begun.is_set():
+        await asyncio.sleep(0.001)
     return first
 
 
@@ -170,6 +174,24 @@ async def test_a_full_queue_refuses_and_then_recovers(slow: Slow) -> None:
     await asyncio.gather(first, waiting)
 
     assert len(await commit.append("a", [prediction(f"big{i}") for i in range(30)])) == 30
+    commit.close()
+
+
+async def test_a_model_that_fills_its_queue_takes_no_other_models_place(slow: Slow) -> None:
+    commit = GroupCommit(slow, limit=10)  # type: ignore[arg-type]
+    first = await held(commit, slow)
+    waiting = [asyncio.create_task(commit.append("a", [prediction(f"w{i}") for i in range(10)]))]
+    await queued(commit, 10)
+    with pytest.raises(UnavailableError, match="10 events of model 'a' wait to be written"):
+        await commit.append("a", [prediction("x")])
+    waiting.append(asyncio.create_task(commit.append("b", [prediction(f"w{i}") for i in range(10)])))
+    await queued(commit, 20)
+    with pytest.raises(UnavailableError, match="20 events wait to be written"):
+        await commit.append("c", [prediction("x")])
+    slow.open.set()
+    await asyncio.gather(first, *waiting)
+    assert commit._queued == 0
+    assert commit._queued_of == {}
     commit.close()
 
 

@@ -1,4 +1,4 @@
-"""A whole door over the in-memory store, with the loop run by hand or in the background."""
+"""A whole door over a store, with the loop run by hand or in the background."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from everlearn.adapters.memory import ManualClock, MemoryStore
+from everlearn.adapters.memory import ManualClock
 from everlearn.api.app import create_app
 from everlearn.api.auth import ApiKey
 from everlearn.loop.drive import advance_model, run_job
@@ -35,15 +35,16 @@ SPEC: dict[str, Any] = {
 
 @dataclass
 class Place:
-    """An installation in memory."""
+    """An installation whose artifacts are in memory."""
 
-    store: MemoryStore = field(default_factory=MemoryStore)
+    store: Any
     clock: ManualClock = field(default_factory=lambda: ManualClock(START))
 
     @property
     def parts(self) -> SimpleNamespace:
         store = self.store
-        nouns = ("models", "log", "versions", "ledger", "jobs", "artifacts")
+        nouns = ("models", "log", "versions", "ledger", "scores", "jobs", "backlog", "tallies", "artifacts")
+        nouns += ("erasures", "remains", "retention")
         return SimpleNamespace(clock=self.clock, **{noun: getattr(store, noun) for noun in nouns})
 
     def advance(self) -> None:
@@ -55,7 +56,7 @@ class Place:
         """Let each model's loop take one step and one job be done; whether there was anything to do."""
         busy = False
         for model in self.store.ledger.behind():
-            busy |= advance_model(model, self.store.log, self.store.ledger) > 0
+            busy |= advance_model(model, self.store.log, self.store.ledger, erasures=self.store.erasures) > 0
         if job := self.store.jobs.lease("test", 60, self.clock.now()):
             busy = True
             run_job(
@@ -70,8 +71,8 @@ class Place:
 
 
 @pytest.fixture
-def place() -> Place:
-    return Place()
+def place(any_store: Any) -> Place:
+    return Place(any_store)
 
 
 @pytest.fixture

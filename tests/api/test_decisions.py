@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -54,10 +55,10 @@ async def test_every_decision_of_a_model_is_explained(trained: httpx.AsyncClient
 async def test_alerts_are_counted_for_prometheus(
     trained: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from everlearn.loop import summary
+    from everlearn.loop import figures
 
-    whole = summary.summary
-    monkeypatch.setattr(summary, "summary", lambda state: {**whole(state), "alerts": {"rollback": 2}})
+    whole = figures.figures
+    monkeypatch.setattr(figures, "figures", lambda state: replace(whole(state), alerts={"rollback": 2}))
     page = (await trained.get("/metrics")).text
     assert 'everlearn_alerts_total{kind="rollback",model="toy"} 2.0' in page
 

@@ -89,6 +89,83 @@ async def test_paths_that_are_not_there_do_not_make_new_series(api: httpx.AsyncC
     assert "ODD" not in page
 
 
+async def test_a_request_that_is_refused_counts_for_its_route(api: httpx.AsyncClient) -> None:
+    wrong = {"Authorization": "Bearer wrong"}
+    await api.post("/v1/models/toy/predict", json={}, headers=wrong)
+    await api.get("/v1/models/toy", headers=wrong)
+    await api.get("/nowhere", headers=wrong)
+    page = (await api.get("/metrics")).text
+    for line in (
+        'everlearn_requests_total{method="POST",route="/v1/models/{model}/predict",status="401"} 1.0',
+        'everlearn_requests_total{method="GET",route="/v1/models/{model}",status="401"} 1.0',
+        'everlearn_requests_total{method="GET",route="unmatched",status="401"} 1.0',
+    ):
+        assert line in page, line
+
+
+async def answer(api: httpx.AsyncClient, place: Any, count: int = 40) -> None:
+    """Let the model answer so many rows, and its loop hear what came true of them."""
+    rows = [{"a": i % 5 - 2.0} for i in range(count)]
+    asked = await api.post("/v1/models/toy/predict", json={"rows": rows})
+    ids = [one["id"] for one in asked.json()["predictions"]]
+    truths = [
+        {"id": key, "value": "yes" if row["a"] > 0 else "no"} for key, row in zip(ids, rows, strict=True)
+    ]
+    await api.post("/v1/models/toy/labels", json={"labels": truths})
+    place.advance()
+
+
+async def test_what_the_loop_knows_is_told(trained: httpx.AsyncClient, place: Any) -> None:
+    from everlearn.api.gauges import STATES
+    from everlearn.loop import card
+    from everlearn.loop.summary import summary
+
+    await answer(trained, place)
+    page = (await trained.get("/metrics")).text
+    state = summary(place.store.ledger.checkpoint("toy").state)
+    (standing,) = place.store.scores.standings()
+    shown = card.read_card(standing.card)
+    for line in (
+        f'everlearn_matured_rows_total{{model="toy"}} {float(state["matured"])}',
+        f'everlearn_score_upper{{model="toy"}} {state["champion"]["upper"]}',
+        f'everlearn_state{{model="toy",state="{shown.state}"}} 1.0',
+        f'everlearn_margin{{model="toy"}} {shown.margin}',
+        'everlearn_state{model="toy",state="frozen"} 0.0',
+        'everlearn_promotions_total{model="toy"} 1.0',
+        'everlearn_rollbacks_total{model="toy"} 0.0',
+        "everlearn_models 1.0",
+    ):
+        assert line in page, line
+    assert 'everlearn_label_lag_seconds_count{model="toy"}' in page
+    assert page.count('everlearn_state{model="toy"') == len(STATES)
+    assert STATES == card.STATES
+    counts = place.store.ledger.counts("toy")
+    for kind, count in counts.items():
+        assert f'everlearn_decisions_total{{kind="{kind}",model="toy"}} {float(count)}' in page
+
+
+async def test_a_state_is_read_once_however_often_it_is_asked_for(
+    trained: httpx.AsyncClient, place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await answer(trained, place)
+    first = (await trained.get("/metrics")).text
+    read: list[str] = []
+    checkpoint = place.store.ledger.checkpoint
+    monkeypatch.setattr(
+        place.store.ledger, "checkpoint", lambda model: read.append(model) or checkpoint(model)
+    )
+    again = (await trained.get("/metrics")).text
+    assert read == []
+    kept = [line for line in first.splitlines() if line.startswith("everlearn_score")]
+    assert kept
+    assert kept == [line for line in again.splitlines() if line.startswith("everlearn_score")]
+    await trained.post("/v1/models/toy/predict", json={"rows": [{"a": 1}]})
+    place.advance()
+    read.clear()
+    await trained.get("/metrics")
+    assert read == ["toy"]
+
+
 PROCESS = """
 from everlearn.adapters.memory import MemoryStore
 from everlearn.api.instruments import Instruments

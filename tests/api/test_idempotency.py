@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -22,6 +23,32 @@ async def test_making_a_model_again(api: httpx.AsyncClient, spec: dict[str, Any]
     assert first.json() == again.json()
     assert again.headers["idempotency-replayed"] == "true"
     assert (await api.post("/v1/models", json=spec, headers=key("l"))).status_code == 409
+
+
+async def test_making_a_model_again_before_the_first_answer(
+    api: httpx.AsyncClient, spec: dict[str, Any]
+) -> None:
+    """A caller whose patience was short sends it again: both are told of the one model."""
+    answers = await asyncio.gather(*[api.post("/v1/models", json=spec, headers=key("k")) for _ in range(3)])
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    assert sorted("idempotency-replayed" in answer.headers for answer in answers) == [False, True, True]
+
+
+async def test_making_a_model_while_another_process_makes_it(
+    api: httpx.AsyncClient, spec: dict[str, Any], place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other's answer is there once its model is in the way."""
+    await api.post("/v1/models", json=spec, headers=key("k"))
+    find, looked = place.store.receipts.get, list[str]()
+
+    def not_at_first(scope: str, one: str) -> Any:
+        looked.append(one)
+        return None if len(looked) == 1 else find(scope, one)
+
+    monkeypatch.setattr(place.store.receipts, "get", not_at_first)
+    again = await api.post("/v1/models", json=spec, headers=key("k"))
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+    assert looked == ["k", "k"]
 
 
 async def test_the_same_key_for_another_body(api: httpx.AsyncClient, spec: dict[str, Any]) -> None:

@@ -142,6 +142,7 @@ def test_too_few_answers_are_an_error_and_not_somebody_elses() -> None:
     assert isinstance(answers[1], RuntimeError)
 
 
+@pytest.mark.slow
 async def test_a_forest_answers_each_request_as_if_it_were_alone(
     make_app: Any, connect: Any, place: Any, spec: dict[str, Any]
 ) -> None:

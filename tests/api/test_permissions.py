@@ -175,6 +175,7 @@ def test_only_health_documentation_and_logging_in_are_open() -> None:
     opened = {call.partition(" ")[2] for call, need in NEEDS.items() if need.open}
     assert opened == {
         "/", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/health", "/v1/health/ready",
+            "/v2/health/live", "/v2/health/ready", "/ping",
         "/v1/auth/login", "/v1/auth/refresh", "/v1/auth/accept",
     }  # fmt: skip
 

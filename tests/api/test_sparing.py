@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import json, sys
 from everlearn.api.sparing import PandasSpared, spare_pandas
@@ -41,6 +43,7 @@ def told(spared: bool) -> list[object]:
     return found
 
 
+@pytest.mark.slow
 def test_the_same_answers_without_pandas_until_it_is_needed() -> None:
     answers, held, is_na, rows, finders = told(spared=True)
     assert (held, is_na, rows, finders) == (False, [True, False, False], 61, 1)

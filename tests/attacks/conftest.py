@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -16,9 +17,9 @@ import uvicorn
 from fastapi import FastAPI
 from loguru import logger
 
-from everlearn.adapters.memory import ManualClock, MemoryStore
+from everlearn.adapters.memory import ManualClock
 from everlearn.adapters.passwords import Argon2
-from everlearn.api.app import create_app
+from everlearn.api.app import Api, create_app
 from everlearn.api.auth import ApiKey
 from everlearn.api.patience import patient
 from everlearn.api.throttle import Rates
@@ -26,7 +27,7 @@ from everlearn.loop.defaults import with_defaults
 from everlearn.spec import parse_spec
 
 KEY = "a-key-for-the-tests"
-NOUNS = ("models", "log", "versions", "ledger", "jobs", "artifacts")
+NOUNS = ("models", "log", "versions", "ledger", "jobs", "backlog", "tallies", "artifacts", "erasures")
 SPEC: dict[str, Any] = {
     "name": "toy",
     "target": "y",
@@ -38,8 +39,13 @@ SPEC: dict[str, Any] = {
 class Wire:
     """A server on a socket, spoken to byte by byte."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, listening: asyncio.Server) -> None:
+        self.port: int = listening.sockets[0].getsockname()[1]
+        self._loop = listening.get_loop()
+
+    def stall(self, seconds: float) -> None:
+        """Let the server do nothing for so long: what is sent meanwhile comes to it at once."""
+        self._loop.call_soon_threadsafe(time.sleep, seconds)
 
     def connect(self, patience: float = 5.0) -> socket.socket:
         """A new connection, on which reading gives up after ``patience`` seconds."""
@@ -71,14 +77,14 @@ def heard(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def hosting(app: FastAPI, patience: float) -> Iterator[Wire]:
-    """The app behind a socket, with the protocol that production has."""
+def hosting(app: Api, patience: float, short: bool = True) -> Iterator[Wire]:
+    """The app behind a socket, with the protocol that production has; ``short``: and its short way."""
     config = uvicorn.Config(
         app,
         port=0,
         log_config=None,
         access_log=False,
-        http=patient(patience),
+        http=patient(patience, app.short_way if short else None),
         ws="none",
         timeout_graceful_shutdown=1,
     )
@@ -88,7 +94,7 @@ def hosting(app: FastAPI, patience: float) -> Iterator[Wire]:
     try:
         while not server.started:
             time.sleep(0.005)
-        yield Wire(server.servers[0].sockets[0].getsockname()[1])
+        yield Wire(server.servers[0])
     finally:
         server.should_exit = True
         thread.join()
@@ -100,8 +106,8 @@ def host() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store(any_store: Any) -> Any:
+    return any_store
 
 
 @pytest.fixture
@@ -110,7 +116,7 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def make_app(store: MemoryStore, clock: ManualClock) -> Callable[..., FastAPI]:
+def make_app(store: Any, clock: ManualClock) -> Callable[..., FastAPI]:
     """The API over the store, with the model ``toy``."""
     if not store.models.list(None, 1).items:  # an app made twice over one store
         store.models.create(with_defaults(parse_spec(SPEC)), clock.now())

@@ -32,6 +32,13 @@ def wire(make_app: Callable[..., FastAPI], host: Callable[..., Any]) -> Iterator
         yield wire
 
 
+@pytest.fixture
+def patient_wire(make_app: Callable[..., FastAPI], host: Callable[..., Any]) -> Iterator[Any]:
+    """A server that waits: what it refuses is refused for its size, however slow the machine is."""
+    with host(make_app(max_body=100_000), 60.0) as wire:
+        yield wire
+
+
 def status_of(answer: bytes) -> int:
     """The status, and a check that the rest is a problem and that the connection was closed."""
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -119,6 +126,7 @@ def test_an_idle_connection_in_use_is_kept(wire: Any) -> None:
             time.sleep(PATIENCE * 2.5)
 
 
+@pytest.mark.parametrize("piece", [8192, 10**7], ids=["in parts", "at once"])
 @pytest.mark.parametrize(
     "line",
     [
@@ -128,26 +136,28 @@ def test_an_idle_connection_in_use_is_kept(wire: Any) -> None:
     ],
     ids=["one", "many", "a huge one"],
 )
-def test_a_head_without_end_is_refused(wire: Any, line: bytes) -> None:
+def test_a_head_without_end_is_refused(patient_wire: Any, line: bytes, piece: int) -> None:
     """Memory by headers: uvicorn takes any. Guard: ``Patient.data_received`` (431)."""
-    parts = [line[i : i + 8192] for i in range(0, len(line), 8192)]
-    answer = wire.ask(b"GET /health HTTP/1.1\r\n", *parts)
+    parts = [line[i : i + piece] for i in range(0, len(line), piece)]
+    if len(parts) == 1:
+        patient_wire.stall(0.3)
+    answer = patient_wire.ask(b"GET /health HTTP/1.1\r\n", *parts)
     assert answer == b"" or status_of(answer) == 431  # a reset may come before it is read
     assert len(line) > MAX_HEAD
 
 
-def test_trailers_without_end_are_refused(wire: Any) -> None:
+def test_trailers_without_end_are_refused(patient_wire: Any) -> None:
     """Memory by trailers, past the limit of bodies. Guard: ``MAX_FRAMING`` in ``Patient.data_received``."""
     head = POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
-    answer = wire.ask(head, *[b"X-Trailer: " + b"a" * 8000 + b"\r\n"] * 40)
+    answer = patient_wire.ask(head, *[b"X-Trailer: " + b"a" * 8000 + b"\r\n"] * 40)
     assert answer == b"" or status_of(answer) == 400
 
 
-def test_a_body_in_chunks_of_one_byte_is_taken(wire: Any) -> None:
+def test_a_body_in_chunks_of_one_byte_is_taken(patient_wire: Any) -> None:
     """What is unusual is not refused with what is hostile: six bytes come for each of the body here."""
     body = json.dumps({"row": {"a": 1, "b": 2}}).encode() + b" " * 30_000
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-    answer = wire.ask(POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    answer = patient_wire.ask(POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
     assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 404"))
 
 

@@ -17,8 +17,14 @@ from typing import Any
 import pytest
 
 from everlearn.adapters.clock import SystemClock
-from everlearn.adapters.memory import MemoryStore
+from everlearn.adapters.memory import MemoryArtifacts, MemoryStore
+from everlearn.adapters.sql import SqlStore
+from everlearn.config import Settings
+from everlearn.loop.defaults import with_defaults
 from everlearn.running import record_server
+from everlearn.spec import parse_spec
+from everlearn.types import EventKind, NewEvent
+from everlearn.wiring import Installation
 from everlearn.worker import Worker
 
 KEY = "a-key-for-the-tests-alone"
@@ -62,8 +68,20 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture(scope="session")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A server over stores in memory, with a worker; the data folder that leads to it."""
+def store(request: pytest.FixtureRequest, on_postgres: bool) -> Iterator[Any]:
+    """What the one server of all tests stores in."""
+    if not on_postgres:
+        yield MemoryStore()
+        return
+    postgres = request.getfixturevalue("postgres")
+    store = SqlStore(postgres.url(postgres.take()))
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory, store: Any) -> Iterator[Path]:
+    """A server, with a worker; the data folder that leads to it."""
     import uvicorn
 
     from everlearn.api.app import create_app
@@ -71,10 +89,10 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     data = tmp_path_factory.mktemp("data")
     (data / "key").write_text(KEY + "\n")
-    store = MemoryStore()
     parts = SimpleNamespace(
         clock=SystemClock(), models=store.models, log=store.log, versions=store.versions,
-        ledger=store.ledger, jobs=store.jobs, outbox=store.outbox, artifacts=store.artifacts,
+        ledger=store.ledger, jobs=store.jobs, backlog=store.backlog,
+        leases=store.leases, outbox=store.outbox, artifacts=MemoryArtifacts(), erasures=store.erasures,
     )  # fmt: skip
     worker = Worker(parts, poll_seconds=0.01)
     app = create_app(parts, authenticator=ApiKey(KEY), poll=0.05)
@@ -134,3 +152,41 @@ def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
 def wait_until() -> Callable[..., None]:
     """Wait for something to become true."""
     return until
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A data folder with the record of a model that was promoted."""
+    data = tmp_path / "installation"
+    installation = Installation(Settings.load(data=data, mlflow_tracking_uri="off"))
+    installation.prepare()
+    installation.migrate()
+    spec = {"name": "m", "target": "y", "features": {"x": "numeric"}, "gate": {"holdout": 40, "min_rows": 20}}
+    spec |= {"policy": {"first_rows": 60}, "learner": {"name": "window", "estimator": "logistic"}}
+    installation.models.create(with_defaults(parse_spec(spec)), 1_800_000_000.0)
+    rng = random.Random(0)
+    xs = [rng.gauss(0, 1) for _ in range(200)]
+    installation.log.append(
+        "m",
+        [
+            NewEvent(EventKind.EXAMPLE, 1_800_000_000.0 + i, None, {"features": {"x": x}, "target": x > 0})
+            for i, x in enumerate(xs)
+        ],
+    )
+    worker = Worker(installation, poll_seconds=0.01)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        until(lambda: installation.versions.champion("m").version > 0)
+        until(
+            lambda: (
+                not installation.ledger.behind()
+                and all(job.finished_at is not None for job in installation.jobs.list("m").items)
+                and not installation.ledger.behind()
+            )  # the end of a job is an event, too
+        )
+    finally:
+        worker.stop()
+        thread.join(10)
+        installation.close()
+    return data

@@ -176,3 +176,41 @@ def test_sources_are_listed_and_steered(run: Run, model: str, wait_until: Callab
     assert run("sources", "release", model, "key:0123", "--json").json["decision"]["kind"] == "release"
     assert run("sources", "unlearn", model, "key:0123", "--since", "2").code == 0
     assert run("sources", "unlearn", model, "key:4567").code == 1
+
+
+def test_jobs_are_listed_shown_cancelled_and_tried_again(
+    run: Run, model: str, flowers: Path, wait_until: Callable[..., None]
+) -> None:
+    assert run("load", model, flowers).code == 0
+    wait_until(lambda: run("jobs", "list", model, "--state", "done", "--json").json["items"])
+    (job, *_) = run("jobs", "list", model, "--json").json["items"]
+    assert (job["kind"], job["queue"]) == ("train", "train")
+    assert job["id"] in run("jobs", "list", model).out
+    shown = run("jobs", "show", model, job["id"])
+    assert "done" in shown.out
+    for verb in ("cancel", "retry"):
+        refused = run("jobs", verb, model, job["id"])
+        assert (refused.code, refused.err.count("\n")) == (1, 1)
+        assert "done" in refused.err
+    assert run("jobs", "cancel", model, "none").code == 1
+
+
+def test_a_what_if_over_the_workers(run: Run, model: str, flowers: Path) -> None:
+    assert run("predict", model, flowers, "--out", "answers.csv").code == 0
+    with Path("answers.csv").open() as file, flowers.open() as truths, Path("labels.csv").open("w") as labels:
+        writer = csv.writer(labels)
+        writer.writerow(["id", "value"])
+        both = zip(csv.DictReader(file), csv.DictReader(truths), strict=True)
+        writer.writerows([(answer["id"], truth["kind"]) for answer, truth in both])
+    assert run("label", model, "labels.csv").code == 0
+    asked = ("what-if", model, "--workers", "--policy", "never", "--policy", "every:every=200,min_labels=50")
+    found = run(*asked, "--json").json
+    assert [line["name"] for line in found["settings"][:3]] == [
+        "never", "every (every 200, min_labels 50)", "as it was served"
+    ]  # fmt: skip
+    assert {"never", "cadence", "cusum", "always"} < {line["role"] for line in found["settings"]}
+    assert found["rows"] == 400
+    shown = run(*asked)
+    assert "as it was served" in shown.out
+    wrong = run("what-if", flowers, "--workers", "--target", "kind")
+    assert (wrong.code, "--workers" in wrong.err) == (1, True)

@@ -12,17 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import text
 
-from everlearn.adapters.sql import SqlStore
 from everlearn.cli.chart import chart, trail
 from everlearn.cli.output import pairs, table
 from everlearn.cli.specs import model_name
 from everlearn.config import Settings, make_key
-from everlearn.loop.defaults import with_defaults
 from everlearn.spec import parse_spec
 from everlearn.types import EventKind, NewEvent
 from everlearn.wiring import Installation
-from everlearn.worker import Worker
 
 Run = Callable[..., Any]
 
@@ -145,7 +143,7 @@ def test_replay_without_the_plot_extra_says_so_at_once(
         (["drift.csv", "--target", "y", "--learner", '{"name": '], "--learner"),
         (["drift.csv", "--target", "y", "--label-delay", "soon"], "soon"),
         (["--recorded", "m"], "--verify"),
-        (["--recorded", "m", "--verify"], "no installation"),
+        pytest.param(["--recorded", "m", "--verify"], "no installation", marks=pytest.mark.sqlite),
     ],
 )
 @pytest.mark.usefixtures("drifting")
@@ -174,46 +172,6 @@ def test_a_file_that_is_no_text(run: Run, tmp_path: Path) -> None:
 # -- verify ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def recorded(tmp_path: Path, wait_until: Callable[..., None]) -> Path:
-    """A data folder with the record of a model that was promoted."""
-    import threading
-
-    data = tmp_path / "installation"
-    installation = Installation(Settings.load(data=data, mlflow_tracking_uri="off"))
-    installation.prepare()
-    installation.migrate()
-    spec = {"name": "m", "target": "y", "features": {"x": "numeric"}, "gate": {"holdout": 40, "min_rows": 20}}
-    spec |= {"policy": {"first_rows": 60}, "learner": {"name": "window", "estimator": "logistic"}}
-    installation.models.create(with_defaults(parse_spec(spec)), 1_800_000_000.0)
-    rng = random.Random(0)
-    xs = [rng.gauss(0, 1) for _ in range(200)]
-    installation.log.append(
-        "m",
-        [
-            NewEvent(EventKind.EXAMPLE, 1_800_000_000.0 + i, None, {"features": {"x": x}, "target": x > 0})
-            for i, x in enumerate(xs)
-        ],
-    )
-    worker = Worker(installation, poll_seconds=0.01)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        wait_until(lambda: installation.versions.champion("m").version > 0)
-        wait_until(
-            lambda: (
-                not installation.ledger.behind()
-                and all(job.finished_at is not None for job in installation.jobs.list("m").items)
-                and not installation.ledger.behind()
-            )  # the end of a job is an event, too
-        )
-    finally:
-        worker.stop()
-        thread.join(10)
-        installation.close()
-    return data
-
-
 def test_a_record_is_proven_and_a_forged_one_is_found(run: Run, recorded: Path) -> None:
     proven = run("replay", "--recorded", "m", "--verify", "--data", recorded)
     assert (proven.code, proven.out.splitlines()[0]) == (0, "identical")
@@ -228,17 +186,21 @@ def test_a_record_is_proven_and_a_forged_one_is_found(run: Run, recorded: Path) 
 
 
 def forge(data: Path) -> None:
-    import sqlite3
+    change(data, "UPDATE decisions SET reason = 'forged' WHERE kind = 'promote'")
 
-    connection = sqlite3.connect(data / "everlearn.db")
-    with connection:
-        connection.execute("UPDATE decisions SET reason = 'forged' WHERE kind = 'promote'")
-    connection.close()
+
+def change(data: Path, statement: str) -> None:
+    """Change the database of a data folder behind everybody's back."""
+    installation = Installation.load(data=data)
+    with installation.store._database.write() as connection:
+        connection.execute(text(statement))
+    installation.close()
 
 
 # -- doctor ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sqlite
 def test_doctor_before_anything_is_there_changes_nothing(run: Run, tmp_path: Path) -> None:
     ended = run("doctor")
     assert ended.code == 0
@@ -267,20 +229,15 @@ def test_doctor_sees_an_old_schema_a_standing_loop_and_a_typing_error(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "off")
     monkeypatch.setenv("EVERLEARN_PROT", "9000")
     monkeypatch.setattr("everlearn.doctor.LOOK_SECONDS", 0.01)
-    store = SqlStore(f"sqlite:///{recorded / 'everlearn.db'}")
-    store.log.append("m", [NewEvent(EventKind.TICK, 1_800_000_500.0, "tick:1")])
-    store.close()
+    installation = Installation.load(data=recorded)
+    installation.log.append("m", [NewEvent(EventKind.TICK, 1_800_000_500.0, "tick:1")])
+    installation.close()
     checks = {check["name"]: check for check in run("doctor", "--data", recorded, "--json").json["checks"]}
     assert checks["loop"]["state"] == "warn"
     assert "m" in checks["loop"]["text"]
     assert "EVERLEARN_PROT" in checks["settings"]["text"]
 
-    import sqlite3
-
-    connection = sqlite3.connect(recorded / "everlearn.db")
-    with connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'older'")
-    connection.close()
+    change(recorded, "UPDATE alembic_version SET version_num = 'older'")
     ended = run("doctor", "--data", recorded)
     assert ended.code == 1
     assert "FAIL  database" in ended.out

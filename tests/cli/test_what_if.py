@@ -149,9 +149,14 @@ def test_a_bad_setting_is_named_in_one_line(
     assert "Traceback" not in ended.err
 
 
-def test_a_file_needs_its_target_and_a_model_its_installation(run: Run, file: Path) -> None:
+def test_a_file_needs_its_target(run: Run, file: Path) -> None:
     assert "--target" in run("what-if", file).err
     assert "no file" in run("what-if", "nothing.csv", "--target", "kind").err
+
+
+@pytest.mark.sqlite
+def test_a_model_needs_its_installation(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # beside the sources there may be one: that of `make up`
     assert "no installation" in run("what-if", "toy").err
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from everlearn.config import Settings
 from everlearn.loop.defaults import with_defaults
@@ -106,10 +106,10 @@ def test_a_promotion_is_told_and_proven_and_a_forged_one_is_found(run: Run, serv
 
 
 def forge(data: Path) -> None:
-    connection = sqlite3.connect(data / "everlearn.db")
-    with connection:
-        connection.execute("UPDATE decisions SET reason = 'forged' WHERE kind = 'promote'")
-    connection.close()
+    installation = Installation.load(data=data)
+    with installation.store._database.write() as connection:
+        connection.execute(text("UPDATE decisions SET reason = 'forged' WHERE kind = 'promote'"))
+    installation.close()
 
 
 @pytest.mark.usefixtures("data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,51 @@ def policies() -> ModuleType:
 def deploy(root: Path) -> Path:
     """The folder of the deployment."""
     return root / "deploy"
+
+
+VARIABLES = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "15m", "$model": "shop"}
+"""What stands in the place of the dashboards' variables."""
+
+
+@pytest.fixture(scope="session")
+def expressions(deploy: Path) -> list[tuple[str, str, str]]:
+    """Every expression of the Grafana dashboards as Prometheus gets it: dashboard, panel, expression."""
+    found = []
+    for path in sorted((deploy / "grafana" / "dashboards").glob("*.json")):
+        board = json.loads(path.read_text())
+        asked = [
+            (panel["title"], target["expr"])
+            for panel in board["panels"]
+            for target in panel.get("targets", [])
+        ]
+        asked += [(mark["name"], mark["expr"]) for mark in board.get("annotations", {}).get("list", [])]
+        for title, expr in asked:
+            for name, value in VARIABLES.items():
+                expr = expr.replace(name, value)
+            found.append((path.stem, title, expr))
+    assert len(found) > 50
+    return found
+
+
+@pytest.fixture(scope="session")
+def told() -> Callable[[], set[str]]:
+    """The names of all series that everlearn tells Prometheus of, those of histograms and summaries too."""
+
+    def names() -> set[str]:
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        from everlearn.adapters.memory import MemoryStore
+        from everlearn.api.instruments import Instruments
+        from everlearn.worker.counts import Counts
+
+        workers = CollectorRegistry()
+        Counts(workers)
+        page = (Instruments(MemoryStore()).page() + generate_latest(workers)).decode()
+        types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE))
+        parts = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("", "_sum", "_count")}
+        return {f"{name}{end}" for name, kind in types.items() for end in parts.get(kind, ("",))}
+
+    return names
 
 
 @pytest.fixture(scope="session")
@@ -148,5 +194,6 @@ def settings() -> set[str]:
     from everlearn.config import describe
 
     libraries = {"NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "HOME", "PATH", "PYTHONDONTWRITEBYTECODE"}
+    libraries |= {"AWS_REGION", "AWS_ENDPOINT_URL_S3"}
     entrypoint = {"PGPASSWORD_FILE"}
     return {one.variable for one in describe()} | libraries | entrypoint | {"PYTHONUNBUFFERED"}

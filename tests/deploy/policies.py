@@ -11,6 +11,11 @@ import stated
 Object = dict[str, Any]
 ALONE = ("everlearn-scheduler", "everlearn-mirror")
 """What must not run twice, or need not."""
+WINDOW = "everlearn-dashboard"
+"""What knows the API alone: it has none of the settings."""
+WINDOW_ROUTES = {"/_stcore/health"}
+TOLD = ("everlearn-advance", "everlearn-worker")
+"""What a broker tells of work."""
 
 
 def unprivileged(objects: Sequence[Object]) -> Iterator[str]:
@@ -66,7 +71,8 @@ def probed(objects: Sequence[Object], routes: set[str]) -> Iterator[str]:
                 if "http" in ports and probe not in one:
                     yield f"{name}: {one['name']} has no {probe}"
                 asked = one.get(probe, {}).get("httpGet")
-                if asked and asked["path"] not in routes:
+                known = WINDOW_ROUTES if WINDOW in one["image"] else routes
+                if asked and asked["path"] not in known:
                     yield f"{name}: {one['name']} is probed at {asked['path']}, which is no route"
                 if asked and asked["port"] not in ports:
                     yield f"{name}: {one['name']} is probed at a port that it has not"
@@ -127,6 +133,7 @@ def connected(objects: Sequence[Object], port: int) -> Iterator[str]:
         if ports_of(template).get("http", port) != port:
             yield f"{name} has port {ports_of(template)['http']}, and the image {port}"
     yield from _watched(objects)
+    yield from _watched_pods(objects)
     yield from _reachable(objects)
 
 
@@ -147,16 +154,34 @@ def _watched(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{target['name']} is not there to be scaled, or has a fixed number of replicas"
 
 
+def _watched_pods(objects: Sequence[Object]) -> Iterator[str]:
+    """So is the monitor of workers."""
+    for monitor in of_kind(objects, "PodMonitor"):
+        labels = monitor["spec"]["selector"]["matchLabels"]
+        found = [pod for _, _, pod in stated.pods(objects) if subset(labels, pod["metadata"]["labels"])]
+        if not found:
+            yield "the monitor of workers selects no pod"
+        for end in monitor["spec"]["podMetricsEndpoints"]:
+            if any(end["port"] not in ports_of(template) for template in found):
+                yield f"the monitor of workers names port {end['port']}, which a pod has not"
+
+
 def _reachable(objects: Sequence[Object]) -> Iterator[str]:
-    """The network lets each process of ours reach the database and MLflow where the settings say they are."""
+    """The network lets each process of ours reach what the settings name, where they say that it is."""
     for name, one, template in stated.pods(objects):
         for container in stated.containers(template):
             if not is_ours(container):
                 continue
             given, wanted = stated.variables(container, objects), []
-            wanted.append(urlsplit(given["EVERLEARN_DATABASE_URL"]).port)
+            wanted.append(
+                8000 if WINDOW in container["image"] else urlsplit(given["EVERLEARN_DATABASE_URL"]).port
+            )
             if one["metadata"]["name"] == "everlearn-mirror" and given["MLFLOW_TRACKING_URI"] != "off":
                 wanted.append(urlsplit(given["MLFLOW_TRACKING_URI"]).port)
+            if one["metadata"]["name"] in TOLD and "EVERLEARN_BROKER_URL" in given:
+                wanted.append(urlsplit(given["EVERLEARN_BROKER_URL"]).port)
+            if given.get("EVERLEARN_ARTIFACTS", "").startswith("s3://"):
+                wanted.append(443)
             open_ports = {
                 port["port"]
                 for policy in of_kind(objects, "NetworkPolicy")

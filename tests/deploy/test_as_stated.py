@@ -57,6 +57,19 @@ def database(service: Callable[[str, int], object]) -> Iterator[str]:
 
 
 @pytest.fixture
+def broker(service: Callable[[str, int], object]) -> Iterator[dict[str, str]]:
+    """Queues in Redis that are this test's alone."""
+    import redis
+
+    service("Redis", 6379)
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    yield {"EVERLEARN_BROKER_URL": "redis://127.0.0.1:6379/0", "EVERLEARN_BROKER_PREFIX": prefix}
+    with redis.Redis() as client:
+        for key in client.scan_iter(f"{prefix}*"):
+            client.delete(key)
+
+
+@pytest.fixture
 def place(
     load: Callable[[str], ModuleType],
     root: Any,
@@ -132,6 +145,14 @@ def ticks(database: str) -> int:
         store.close()
 
 
+def own_page(process: Any, free_port: Callable[[], int], pages: list[int]) -> dict[str, str]:
+    """A port of its own for the metrics of a worker, which has the stated one to itself in a container."""
+    if "EVERLEARN_METRICS_PORT" not in process.environment:
+        return {}
+    pages.append(free_port())
+    return {"EVERLEARN_METRICS_PORT": str(pages[-1])}
+
+
 LOOK = """
 id -u; id -g; id -G
 grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status | cut -f2
@@ -174,18 +195,21 @@ def test_the_production_overlay_runs(
     free_port: Callable[[], int],
     answers: Callable[..., int],
     database: str,
+    broker: dict[str, str],
 ) -> None:
     objects = rendered("production")
     processes = stated.of_kubernetes(objects, images)
-    site = place(processes, MLFLOW_TRACKING_URI="http://127.0.0.1:1")  # down: nothing waits for it
+    site = place(processes, MLFLOW_TRACKING_URI="http://127.0.0.1:1", **broker)  # MLflow is down
     waiting = site.start("everlearn-api/schema")
     site.run("everlearn-migrate")
     site.until(lambda: waiting.process.poll() == 0, "the wait for the schema")
-    for name in ("everlearn-worker/schema", "everlearn-scheduler/schema", "everlearn-mirror/schema"):
-        site.run(name)
-    for name in ("everlearn-worker", "everlearn-scheduler", "everlearn-mirror"):
+    parts = ("everlearn-advance", "everlearn-worker", "everlearn-scheduler", "everlearn-mirror")
+    for name in parts:
+        site.run(f"{name}/schema")
+    pages: list[int] = []
+    for name in parts:
         for copy in range(processes[name].replicas):
-            site.start(name, str(copy + 1))
+            site.start(name, str(copy + 1), **own_page(processes[name], free_port, pages))
 
     ports = [free_port(), free_port()]
     urls = [f"http://127.0.0.1:{port}" for port in ports]
@@ -201,6 +225,7 @@ def test_the_production_overlay_runs(
 
     with Client(urls[0], site.api_key) as one, Client(urls[1], site.api_key) as other:
         use(site, one, other)
+    assert {answers(f"http://127.0.0.1:{port}/metrics") for port in pages} == {200}
     (monitor,) = [one for one in objects if one["kind"] == "ServiceMonitor"]
     page = urls[1] + monitor["spec"]["endpoints"][0]["path"]
     assert answers(page) == 401
@@ -218,17 +243,19 @@ def test_the_compose_file_runs(
     images: Any,
     free_port: Callable[[], int],
     answers: Callable[..., int],
+    broker: dict[str, str],
 ) -> None:
     processes = stated.of_compose(composed(), images)
     port, second, mlflow = free_port(), free_port(), free_port()
     hosts = "--allowed-hosts=mlflow:5000,127.0.0.1:5000,localhost:5000"
     elsewhere = {"--port=5000": f"--port={mlflow}", hosts: hosts.replace("5000", str(mlflow))}
     assert elsewhere.keys() <= set(processes["mlflow"].argv)
-    site = place(processes, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{mlflow}")
+    site = place(processes, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{mlflow}", **broker)
     site.run("migrate")
     site.start("mlflow", **elsewhere)
-    for name in ("worker", "scheduler", "mirror"):
-        site.start(name)
+    pages: list[int] = []
+    for name in ("advance", "worker", "scheduler", "mirror"):
+        site.start(name, **own_page(processes[name], free_port, pages))
     for copy, own in enumerate((port, second)):
         site.start("api", str(copy + 1), EVERLEARN_PORT=str(own))
     health = [word.replace("8000", str(port)) for word in images["api"].health]
@@ -240,6 +267,7 @@ def test_the_compose_file_runs(
     with Client(url, site.api_key) as one, Client(f"http://127.0.0.1:{second}", site.api_key) as other:
         site.until(lambda: answers(f"http://127.0.0.1:{second}/v1/health/ready") == 200, "the second API")
         champion = use(site, one, other)
+    assert {answers(f"http://127.0.0.1:{port}/metrics") for port in pages} == {200}
     there = f"http://127.0.0.1:{mlflow}/api/2.0/mlflow/registered-models/alias"
     asked = f"{there}?name=market&alias=champion"
 

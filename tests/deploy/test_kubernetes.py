@@ -10,8 +10,8 @@ import kubernetes_validate
 import pytest
 
 Object = dict[str, Any]
-OVERLAYS = ("dev", "production")
-WITHOUT_SCHEMA = {"ServiceMonitor"}
+OVERLAYS = ("dev", "production", "production-s3")
+WITHOUT_SCHEMA = {"ServiceMonitor", "PodMonitor"}
 """Kinds of the Prometheus Operator, which the cluster's schemas do not hold."""
 
 
@@ -75,7 +75,10 @@ def test_the_objects_keep_the_rules(
 def test_everything_is_there(overlay: str, rendered: Callable[[str], list[Object]]) -> None:
     objects = rendered(overlay)
     names = {(o["kind"], o["metadata"]["name"]) for o in objects}
-    parts = {("Deployment", f"everlearn-{part}") for part in ("api", "worker", "scheduler", "mirror")}
+    parts = {
+        ("Deployment", f"everlearn-{part}")
+        for part in ("api", "dashboard", "advance", "worker", "scheduler", "mirror")
+    }
     assert names >= parts | {("Job", "everlearn-migrate"), ("Service", "everlearn-api")}
     assert names >= {(kind, "everlearn-api") for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget")}
     assert "Secret" not in {kind for kind, _ in names}
@@ -89,7 +92,9 @@ def test_the_settings_can_be_loaded(
 ) -> None:
     from everlearn.config import Settings
 
-    for process in stated.of_kubernetes(rendered("production"), images).values():
+    processes = stated.of_kubernetes(rendered("production"), images)
+    assert "EVERLEARN_DATABASE_URL" not in processes.pop("everlearn-dashboard").environment
+    for process in processes.values():
         with monkeypatch.context() as patch:
             for name, value in process.environment.items():
                 if name.startswith(("EVERLEARN_", "MLFLOW_", "PERFORMANCE_")):
@@ -97,6 +102,40 @@ def test_the_settings_can_be_loaded(
             settings = Settings.load()
             assert settings.database.startswith("postgresql://everlearn@postgres.example.com")
             assert str(settings.artifacts_folder) == "/artifacts"
+
+
+def test_versions_on_s3_need_no_volume(
+    rendered: Callable[[str], list[Object]],
+    faults: Callable[[list[Object]], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from everlearn.config import Settings
+
+    objects = rendered("production-s3")
+    assert "PersistentVolumeClaim" not in {one["kind"] for one in objects}
+    for name in ("EVERLEARN_ARTIFACTS", "EVERLEARN_ARTIFACTS_CACHE", "EVERLEARN_ARTIFACTS_CACHE_MB"):
+        monkeypatch.setenv(name, settings_map(objects)[name])
+    settings = Settings.load()
+    assert settings.artifacts_url == "s3://versions.example.com/everlearn"
+    for part in ("api", "worker", "mirror"):
+        spec = pod(objects, f"everlearn-{part}")
+        mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+        assert mounts[str(settings.artifacts_folder)] == "copies"
+        assert "/artifacts" not in mounts, "where a forgotten bucket would lose versions without a word"
+        room = next(volume["emptyDir"] for volume in spec["volumes"] if volume["name"] == "copies")
+        assert room["sizeLimit"] == "2Gi"
+        assert settings.artifacts_cache_mb < 2048
+    objects.remove(one(objects, "NetworkPolicy", "everlearn-versions"))
+    assert any("reach port 443" in fault for fault in faults(objects))
+
+
+def test_what_is_kept_in_memory_fits_the_limit(rendered: Callable[[str], list[Object]]) -> None:
+    """The cache of models and what an API process needs beside it: docs/serving.md."""
+    for overlay in OVERLAYS:
+        objects = rendered(overlay)
+        limit = first(objects, "everlearn-api")["resources"]["limits"]["memory"]
+        most = {"Gi": 1024, "Mi": 1}[limit[-2:]] * int(limit[:-2])
+        assert int(settings_map(objects)["EVERLEARN_CACHE_MB"]) + 400 <= most, overlay
 
 
 def test_the_example_secrets_are_refused(
@@ -215,6 +254,14 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], Any], str]] = {
         lambda o: one(o, "ServiceMonitor", "")["spec"]["endpoints"][0].update(port="web"),
         "the monitor names port web",
     ),
+    "a port of workers that none has": (
+        lambda o: one(o, "PodMonitor", "")["spec"]["podMetricsEndpoints"][0].update(port="web"),
+        "the monitor of workers names port web",
+    ),
+    "workers that nobody reads": (
+        lambda o: one(o, "PodMonitor", "")["spec"]["selector"]["matchLabels"].update(also="this"),
+        "the monitor of workers selects no pod",
+    ),
     "a monitor for nothing": (
         lambda o: one(o, "Service", "everlearn-api")["metadata"]["labels"].clear(),
         "the monitor selects no service",
@@ -241,6 +288,10 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], Any], str]] = {
         lambda o: settings_map(o).update(MLFLOW_TRACKING_URI="http://mlflow:8080"),
         "reach port 8080",
     ),
+    "no way to the broker": (
+        lambda o: settings_map(o).update(EVERLEARN_BROKER_URL="amqp://rabbitmq:5672//"),
+        "reach port 5672",
+    ),
     "open to the network": (
         lambda o: policy(o, "deny").update(policyTypes=["Egress"]),
         "is open to the network",
@@ -260,6 +311,7 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_is_found(
     mistake: str, rendered: Callable[[str], list[Object]], faults: Callable[[list[Object]], list[str]]

@@ -23,6 +23,8 @@ pytestmark = [
 ]
 
 BATCH, DELAY = 20, 3
+PAUSE = 0.02
+"""Seconds between two batches: without, the stream outruns the loop, which learns of the drift too late."""
 
 
 class Stream(threading.Thread):
@@ -43,6 +45,7 @@ class Stream(threading.Thread):
                     late.append(self._predict())
                 if len(late) > DELAY or self.over.is_set():
                     self._label(late.pop(0))
+                self.over.wait(PAUSE)
         except BaseException as error:
             self.error = error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+
+from everlearn.wiring import Installation
 
 KILLS = int(os.environ.get("KILLS", "3"))
 CALLERS = 8
@@ -99,6 +101,8 @@ def test_nothing_acknowledged_is_lost_or_doubled_and_a_planted_loss_is_seen(
 
 def lose_one(data: Path, key: str) -> None:
     """Take an acknowledged label out of the log, as a crash would that broke the promise."""
-    with sqlite3.connect(data / "everlearn.db") as database:
-        database.execute("UPDATE events SET key = NULL, kind = 6 WHERE key = ? AND kind = 2", (key,))
-    database.close()
+    installation = Installation.load(data=data)
+    statement = text("UPDATE events SET key = NULL, kind = 6 WHERE key = :key AND kind = 2")
+    with installation.store._database.write() as connection:
+        connection.execute(statement, {"key": key})
+    installation.close()

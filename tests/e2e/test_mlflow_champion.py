@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from everlearn.adapters.sql import SqlStore
+from everlearn.wiring import Installation
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -57,7 +57,7 @@ def test_it_gives_the_served_probabilities_also_after_a_rollback(
     server = serve()
     uri = f"sqlite:///{server.data.absolute() / 'mlflow.db'}"
     with server.client() as client:
-        store = SqlStore(f"sqlite:///{server.data / 'everlearn.db'}")
+        store = Installation.load(data=server.data).store
         # Nothing but the command may start a training, so that none is at work when it comes.
         policy = {**spec.get("policy", {}), "name": "never"}
         client.create_model({**spec, "learner": {"name": "window", "size": 600}, "policy": policy})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from everlearn.adapters.sql import SqlStore
+from everlearn.wiring import Installation
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -45,7 +45,7 @@ def test_the_mirror_catches_up_with_what_happened_meanwhile(
         assert client.promote("market", newest, why="by hand").decision["kind"] == "promote"
         assert all(answer.version == newest for answer in play(client, 20))
 
-        store = SqlStore(f"sqlite:///{server.data / 'everlearn.db'}")
+        store = Installation.load(data=server.data).store
         waiting = store.outbox.waiting
         assert waiting("registry") >= 6  # the model, and at least three versions and three promotions
         mlflow_server.start()

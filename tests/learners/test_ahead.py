@@ -100,6 +100,7 @@ def fresh(code: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "task", "parameters", "categorical"),
     [

@@ -53,6 +53,17 @@ class LearnsTheLabelBefore(Linear):
             self.before = value
 
 
+class ForgetsHalf(Ridge):
+    def forget(self, X, y, when=None, weights=None):
+        super().forget(X[::2], list(y)[::2])
+
+
+class ForgetsUpToTheFault(Ridge):
+    def forget(self, X, y, when=None, weights=None):
+        for row, value in zip(np.asarray(X), list(y), strict=True):
+            super().forget(row[None], [value])
+
+
 class IgnoresAColumn(Linear):
     def predict(self, X):
         return super().predict(np.asarray(X) * [1.0, 0.0, 1.0, 1.0])
@@ -616,6 +627,9 @@ FAULTS = [
     (StartsAfresh, R, "learns a batch as its rows"),
     (LearnsTheLabelBefore, C, "learns an easy problem"),
     (LearnsTheLabelBefore, R, "learns an easy problem"),
+    (ForgetsHalf, C, "forgets rows exactly"),
+    (ForgetsHalf, R, "forgets rows exactly"),
+    (ForgetsUpToTheFault, C, "forgets nothing by mistake"),
     (IgnoresAColumn, C, "learns an easy problem"),
     (IgnoresAColumn, R, "learns an easy problem"),
     (IgnoresCategories, C, "learns an easy problem"),

@@ -35,11 +35,13 @@ def stream(n=700, seed=0):
     return X, signal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "check"), list(check_learner(linear)))
 def test_a_linear_model_keeps_the_contract(name, check):
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "check"), list(check_learner(TREE, tasks=["classification"])))
 def test_a_small_tree_keeps_the_contract(name, check):
     check()
@@ -71,6 +73,7 @@ MODELS = [("classification", model) for model in CLASSIFIERS] + [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "model"), MODELS, ids=[str(model)[:50] for _, model in MODELS])
 def test_a_restored_model_learns_on_and_answers_as_the_original(task, model):
     X, signal = stream()

@@ -21,6 +21,7 @@ def stream(n=600, seed=0):
     return X, np.where(X[:, 0] + (X[:, 1] - 1000.0) / 50.0 > 0.0, "yes", "no")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "check"), list(check_learner(SMALL)))
 def test_keeps_the_contract(name, check):
     check()

@@ -152,12 +152,14 @@ def test_a_value_that_the_estimator_refuses_is_an_invalid_input():
         learner.predict(X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "check"), list(check_learner(partial(build, "window", **LIGHT))))
 def test_with_lightgbm_it_keeps_the_contract(name, check):
     pytest.importorskip("lightgbm")
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "check"), list(check_learner(partial(build, "window", **WARM))))
 def test_warm_with_fading_weights_it_keeps_the_contract(name, check):
     pytest.importorskip("lightgbm")

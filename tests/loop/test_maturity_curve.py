@@ -115,6 +115,19 @@ def test_a_label_for_a_row_out_of_memory_is_only_counted() -> None:
     assert mark.arrivals.by_row(60_000) == before
 
 
+@given(st.lists(st.tuples(st.integers(1, 64), st.integers(0, 40)), max_size=200))
+def test_labels_that_are_counted_twice_do_not_make_more_labels_than_rows(
+    given: list[tuple[int, int]],
+) -> None:
+    """One label takes the place of another whose source was put aside: both were counted when they came."""
+    mark = played(lambda _: 0, 160)
+    for row, late in given:
+        mark.labelled(row, row * SECONDS, 160 + late, (160 + late) * SECONDS)
+    told = mark.maturity(400, 400 * SECONDS)
+    assert all(0.0 <= point["share"] <= 1.0 for point in told["curve"])
+    assert told["never"] is None or 0.0 <= told["never"] <= 1.0
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.integers(0, 60), st.booleans()), max_size=300),
     st.integers(0, 300),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from everlearn.loop import gate
 from everlearn.loop import trial as t
+from everlearn.loop.forgetting import anchor_numbers
 from everlearn.loop.trial import Columns, Pair, Trial, Verdict
 from everlearn.spec import GateSpec, ModelSpec
 
@@ -148,7 +149,7 @@ def test_an_open_gate_lets_pass_whatever_answers() -> None:
 def test_what_is_forgotten_is_seen_on_the_anchors(binary: bool) -> None:
     def anchors(lost: int) -> dict[str, dict[str, object]]:
         old, new = [0.0] * 200, [1.0] * lost + [0.0] * (200 - lost)
-        return {"regime 2": t.anchor_numbers(old, new, binary)}
+        return {"regime 2": anchor_numbers(old, new, binary)}
 
     better = pairs(60, 15, 400)
     assert judged(better, anchors=anchors(5)).end == "promote"

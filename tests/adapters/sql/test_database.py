@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
@@ -19,6 +19,7 @@ from everlearn.adapters.rules import Receipts
 from everlearn.adapters.sql import SqlStore, dialects
 from everlearn.adapters.sql.tables import metadata
 from everlearn.errors import InvalidError, UnavailableError
+from everlearn.types import EventKind, NewEvent
 
 
 @pytest.fixture
@@ -98,10 +99,15 @@ def test_a_url_that_cannot_be_is_refused(url: str) -> None:
         SqlStore(url)
 
 
-def test_a_database_that_is_down_is_unavailable() -> None:
+@pytest.mark.parametrize(
+    "use",
+    [lambda log: log.head("m"), lambda log: log.append("m", [NewEvent(EventKind.TICK, 1.0)])],
+    ids=["read", "append"],
+)
+def test_a_database_that_is_down_is_unavailable(use: Callable[[Any], Any]) -> None:
     store = SqlStore("postgresql://nobody:secret@127.0.0.1:1/none")
     with pytest.raises(UnavailableError) as raised:
-        store.log.head("m")
+        use(store.log)
     assert "secret" not in str(raised.value)
     store.close()
 

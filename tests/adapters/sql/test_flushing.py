@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from everlearn.adapters.sql import SqlStore, dialects, flushing
+from everlearn.adapters.sql.database import Database
 from everlearn.spec import parse_spec
 from everlearn.types import EventKind, NewEvent
 
@@ -92,3 +93,13 @@ def test_a_failed_append_leaves_nothing_behind_and_the_next_one_goes_on(tmp_path
     assert receipt.seq == 2
     assert store.log.find("a", ["1"]) == {}
     store.close()
+
+
+def test_postgresql_waits_for_the_disk_where_it_is_asked_to(fresh_postgres: str) -> None:
+    """However the server is set up: the databases of the tests do not wait."""
+    database = Database(fresh_postgres)
+    for flush, told in ((False, "off"), (True, "on"), (False, "off")):
+        with database.append(flush=flush) as driver:
+            shown = driver._driver.execute("SHOW synchronous_commit")  # type: ignore[attr-defined]
+            assert shown.fetchone() == (told,)
+    database.close()

@@ -1,4 +1,4 @@
-"""How SQLite finds events by their keys: the time of an append must not grow with the log."""
+"""How events are found by their keys: the time of an append must not grow with the log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from everlearn.adapters.sql import direct
+from everlearn.adapters.sql import direct, direct_postgres
 from everlearn.adapters.sql.tables import metadata
 
 
@@ -24,3 +24,18 @@ def test_events_are_looked_up_and_not_read_through(tmp_path: Path, statement: st
     (search,) = [step for step in plan if "events" in step]
     assert search.startswith("SEARCH events USING")
     assert "model_id=? AND key=?" in search or "model_id=? AND seq=?" in search
+
+
+@pytest.mark.parametrize("plan", ["force_custom_plan", "force_generic_plan"])
+def test_postgresql_looks_them_up_too(fresh_postgres: str, plan: str) -> None:
+    import psycopg
+
+    with psycopg.connect(fresh_postgres) as connection:
+        connection.execute(f"SET plan_cache_mode = {plan}")
+        statement = direct_postgres._KEYS.replace("%s", "$1", 1).replace("%s", "$2")
+        connection.execute(f"PREPARE known (varchar[], int) AS {statement}")
+        keys = ",".join(f"k{i}" for i in range(1000))
+        found = connection.execute(f"EXPLAIN EXECUTE known ('{{{keys}}}', 1)").fetchall()
+    told = "\n".join(row[0] for row in found)
+    assert "ix_events_key" in told
+    assert "AND ((key)::text = (wanted.key)::text)" in told

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from everlearn.adapters.sql import SqlStore
 from everlearn.adapters.sql.database import Database
-from everlearn.errors import UnavailableError
+from everlearn.errors import InvalidError, NotFoundError, UnavailableError
 
 
 @pytest.fixture
@@ -59,3 +60,18 @@ def test_a_missing_table_is_a_matter_of_migration(file: Path, database: Database
     sqlite3.connect(file).close()
     with pytest.raises(UnavailableError, match="is migrated"), database.read() as connection:
         connection.execute(text("SELECT * FROM models"))
+
+
+@pytest.mark.parametrize("name", ["with\0in", "m"])
+def test_what_cannot_be_looked_for_is_the_askers_mistake(name: str, open_store: Any, make: Any) -> None:
+    """PostgreSQL takes no NUL in a text, and no number that its column has no room for."""
+    store = open_store()
+    store.models.create(make.spec(), at=1.0)
+    with pytest.raises((InvalidError, NotFoundError)):
+        store.versions.get(name, 2**40)
+
+
+def test_a_missing_driver_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("everlearn.adapters.sql.dialects.find_spec", lambda _: None)
+    with pytest.raises(UnavailableError, match=r"pip install 'everlearn\[postgres\]'"):
+        SqlStore("postgresql://nobody@127.0.0.1/none").migrate()
