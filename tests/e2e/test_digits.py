@@ -43,13 +43,6 @@ def world(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def verdict(world: ModuleType) -> Callable[[Path, str], str | None]:
-    """What ``everlearn replay --recorded MODEL --verify`` says of the record."""
-    told: Callable[[Path, str], str | None] = import_module("live_record").verdict
-    return told
-
-
-@pytest.fixture
 def digits(world: ModuleType) -> Any:
     """120 images of each digit in the stream, and 50 of each to be tested on."""
     images, truths = load_digits().images, load_digits().target
@@ -77,7 +70,7 @@ def test_the_classes_come_one_after_another(digits: Any) -> None:
 
 def test_the_gate_keeps_what_fine_tuning_loses(
     world: ModuleType,
-    verdict: Callable[[Path, str], str | None],
+    live_record: ModuleType,
     digits: Any,
     installation: tuple[Any, Installation],
 ) -> None:
@@ -124,4 +117,4 @@ def test_the_gate_keeps_what_fine_tuning_loses(
     for name, one in found.items():
         assert (one["compared"] > 0, one["different"]) == (True, 0)
         assert one["final_served"] == one["final"]
-        assert verdict(server.data, name) == "identical"
+        assert live_record.verdict(server.data, name) == "identical"
