@@ -139,6 +139,29 @@ class TestRefusal:
         assert "unfreeze it first" in told.why_not
 
 
+class TestNextVersionOfAStream:
+    """It passes unless it is proven worse, or has forgotten what must not be: no proof that it is better."""
+
+    def test_a_refusal_names_no_proof_that_was_not_asked_for(self) -> None:
+        lost = {"passed": False, "margin": 0.01, "regimes": {"regime 1": {"passed": False}}}
+        evidence = compared(2, 2, attempt=1) | {"bars": {"forgetting": lost}, "end": "reject"}
+        told = explain(row(6, "refuse", "it has forgotten regime 1", 2, **evidence), HISTORY, SPEC)
+        assert "1/alpha" not in told.paragraph
+        assert "failed: no protected regime forgotten" in told.paragraph
+        assert told.why_not == (
+            "To be promoted it needed a loss on protected anchors that rises by less than 0.01."
+        )
+
+    def test_a_promotion_names_what_would_have_kept_it_out(self) -> None:
+        evidence = compared(60, 2, attempt=1) | {"bars": {"forgetting": {"passed": True}}, "end": "promote"}
+        told = explain(row(6, "promote", "not proven worse", 2, **evidence), HISTORY, SPEC)
+        assert "1/alpha" not in told.paragraph
+        assert told.why_not == (
+            "It would have stayed out if it had been proven worse, or could not have been served, "
+            "or if one of these had not held: no protected regime forgotten."
+        )
+
+
 class TestRollback:
     EVIDENCE = {  # as the bake writes it
         "rows": 900, "wins": 80, "losses": 30, "served_loss": 0.16, "old_loss": 0.1, "gain": 0.06,

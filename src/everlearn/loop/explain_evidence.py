@@ -159,14 +159,23 @@ def e_value(facts: Facts) -> float | None:
     return math.exp(min(log_e, 690.0)) if found is None and log_e is not None else found
 
 
+def proof_asked(facts: Facts) -> bool:
+    """Whether it had to be proven better: a stream's next version need only not be worse."""
+    return facts.text("end") not in ("promote", "reject") or "superiority" in facts.part("bars")
+
+
 def needed(facts: Facts) -> float | None:
-    """What the e-value is to reach: 1/alpha."""
+    """What the e-value is to reach: 1/alpha; ``None`` if no proof was asked for."""
+    if not proof_asked(facts):
+        return None
     found, alpha = facts.number("needed"), facts.number("alpha")
     return 1.0 / alpha if found is None and alpha is not None and 0 < alpha < 1 else found
 
 
 def e_words(facts: Facts, what: str) -> str:
     """The e-value against what it must reach, and whose turn it was."""
+    if not proof_asked(facts):
+        return ""
     found, limit = e_value(facts), needed(facts)
     if found is None:
         return p_words(facts)

@@ -29,7 +29,8 @@ def _not_promoted(case: Case) -> str:
     found, limit = say.e_value(facts), say.needed(facts)
     reached = say.bar_names(facts, True)
     if found is None or limit is None or (found < limit and not reached):
-        return "It would have stayed out if it had been proven worse, or could not have been served."
+        words = "It would have stayed out if it had been proven worse, or could not have been served"
+        return f"{words}{f', or if one of these had not held: {say.listed(reached)}' if reached else ''}."
     if found < limit:
         return f"It would have stayed out if one of these had not held: {say.listed(reached)}."
     words = f"It would have stayed out with an e-value under {num(limit)}"
