@@ -79,7 +79,8 @@ def standing(right: float, **changed: Any) -> LoopState:
         Scored(n, 1, "a", "a" if n <= 400 * right else "b", None, None, False, None, None)
         for n in range(1, 401)
     ]
-    return LoopState(spec=SPEC.to_dict(), champion=1, rows=400, matured=400, window=rows, **changed)
+    given = {"champion": 1, **changed}
+    return LoopState(spec=SPEC.to_dict(), rows=400, matured=400, window=rows, **given)
 
 
 def moved() -> LoopState:
@@ -113,6 +114,12 @@ def test_of_several_states_the_most_urgent_is_shown(state: LoopState, word: str,
     card = make_card(Engine(state))
     assert (card.state, card.severity) == (word, severity)
     assert card.reason
+
+
+def test_a_new_champion_is_not_credited_with_the_rows_of_others() -> None:
+    card = make_card(Engine(standing(0.95, champion=2)))
+    assert card.score_rows == 400
+    assert card.reason == f"0 of {SPEC.policy.min_labels} matured labels that version 2 is judged by"
 
 
 def test_models_are_ranked_by_urgency() -> None:

@@ -161,6 +161,19 @@ def span(seconds: float | None) -> str:
     return f"{days} day{'' if days == 1 else 's'}"
 
 
+def champion_words(card: Mapping[str, Any]) -> str:
+    """Which version answers, and for how long it has.
+
+    >>> champion_words({"champion": 3, "champion_age_seconds": 90}), champion_words({"champion": 4})
+    ('version 3, for 2 min', 'version 4')
+    >>> champion_words({"champion": 5, "champion_age_seconds": 0.3})
+    'version 5, just now'
+    """
+    age = card.get("champion_age_seconds")
+    since = "" if age is None else ", just now" if age < 1.0 else f", for {span(age)}"
+    return f"version {card.get('champion')}{since}"
+
+
 def ago(text: object, now: datetime) -> str:
     """How long ago a time of the API was.
 

@@ -133,7 +133,7 @@ def make_card(engine: Standing) -> Card:
         matured=state.matured,
         waiting_labels=state.learnable - state.loaded - state.matured,
         state=word,
-        reason=_reason(word, state, spec, engine.threshold, interval),
+        reason=_reason(word, state, spec, engine.threshold, own, interval),
         flags=_flags(state),
         candidate=candidate_evidence(state),
         bake=bake_evidence(state, spec),
@@ -206,8 +206,15 @@ _WARNINGS: Final = {
 }
 
 
-def _reason(word: str, state: LoopState, spec: ModelSpec, threshold: float, interval: Interval | None) -> str:
-    """Why it is in that state, in one line."""
+def _reason(
+    word: str,
+    state: LoopState,
+    spec: ModelSpec,
+    threshold: float,
+    own: Interval | None,
+    interval: Interval | None,
+) -> str:
+    """Why it is in that state, in one line; ``own`` is the champion's metric, ``interval`` what is shown."""
     if word == "frozen":
         return "no updates until it is unfrozen; it goes on answering"
     if word == "updating" and state.activity is not None:
@@ -218,17 +225,17 @@ def _reason(word: str, state: LoopState, spec: ModelSpec, threshold: float, inte
         seen = f"{state.bake.rows:,} of {state.bake.length:,} rows"
         return f"version {state.bake.new} is watched beside version {state.bake.old}: {seen}"
     if word == "insufficient labels":
-        return _waits(state, spec, interval)
+        return _waits(state, spec, own)
     flags = _flags(state)
     if word == "warning" and flags:
         return "; ".join(_WARNINGS[flag] for flag in flags)
     return _keeps(word, spec, threshold, interval)
 
 
-def _waits(state: LoopState, spec: ModelSpec, interval: Interval | None) -> str:
+def _waits(state: LoopState, spec: ModelSpec, own: Interval | None) -> str:
     if state.champion == 0:
         return f"{state.learnable:,} of {spec.policy.first_rows:,} labels that a first version needs"
-    rows = 0 if interval is None else interval.rows
+    rows = 0 if own is None else own.rows
     return f"{rows:,} of {spec.policy.min_labels:,} matured labels that version {state.champion} is judged by"
 
 

@@ -13,7 +13,7 @@ from everlearn.dashboard.desk import Desk
 from everlearn.dashboard.panels import behind, measured
 from everlearn.dashboard.screen import draw, flash, pick_model, telling
 from everlearn.dashboard.views import cards, drawing, parts, timeline
-from everlearn.dashboard.words import FLAGS, ago, clock, kind_of, number, span, state_of
+from everlearn.dashboard.words import FLAGS, ago, champion_words, clock, kind_of, number, state_of
 
 EVERY = "15s"
 PERIODS: Final[dict[str, timedelta | None]] = {
@@ -76,7 +76,7 @@ def _standing(card: Mapping[str, Any]) -> str:
     last = card.get("last_decision")
     told: list[tuple[str, parts.Cell]] = [
         ("Score", cards.score_words(card)),
-        ("Champion", f"version {card['champion']}, for {span(card.get('champion_age_seconds'))}"),
+        ("Champion", champion_words(card)),
         (
             "Labels",
             f"{number(card.get('matured'))} matured, {number(card.get('waiting_labels'))} waiting to mature",

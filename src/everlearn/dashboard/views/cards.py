@@ -9,7 +9,17 @@ from typing import Any
 
 from everlearn.dashboard.pictures import data_url, sparkline
 from everlearn.dashboard.views.parts import Html, facts, mark
-from everlearn.dashboard.words import FLAGS, ORDER, ago, count, kind_of, number, power, span, state_of
+from everlearn.dashboard.words import (
+    FLAGS,
+    ORDER,
+    ago,
+    champion_words,
+    count,
+    kind_of,
+    number,
+    power,
+    state_of,
+)
 
 Card = Mapping[str, Any]
 
@@ -117,9 +127,8 @@ def _trend_words(card: Card) -> str:
 
 
 def _facts(card: Card, now: datetime) -> list[tuple[str, str]]:
-    age = card.get("champion_age_seconds")
     told = [
-        ("Champion", f"version {card.get('champion')}, for {span(age)}"),
+        ("Champion", champion_words(card)),
         ("Labels", f"{count(card.get('waiting_labels'), 'label')} waiting to mature"),
     ]
     for title, trial in (("Candidate", card.get("candidate")), ("Bake", card.get("bake"))):
