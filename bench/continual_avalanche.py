@@ -9,7 +9,7 @@ PyTorch; they take turns, seed by seed, in the same run, and whoever is first ch
 fine_tuning   nothing against forgetting (Avalanche's Naive)
 oewc          online EWC (Avalanche's EWC, online mode), the same rate and weight of the penalty
 er            a reservoir of 200 or 500 rows (Avalanche's ReplayPlugin with ReservoirSamplingBuffer), ten rows
-              of it a step, the same rate
+              of it a step, the same rate; on both sides of tasks that have ended alone (ours: offer="task")
 er_balanced   the same with a balanced buffer (Avalanche's Replay as it comes: equal parts for the tasks;
               ours: for the classes)
 

@@ -17,9 +17,10 @@ from continual_mnist import plain
 from everlearn import learners
 
 LEARNERS: dict[str, dict[str, Any]] = {
-    "fine_tuning": {}, "oewc": {}, "er": {}, "er_balanced": {"buffer": "balanced"},
+    "fine_tuning": {}, "oewc": {}, "er": {"offer": "task"},
+    "er_balanced": {"offer": "task", "buffer": "balanced"},
 }  # fmt: skip
-"""What a method has beside what it is given."""
+"""What a method has beside what it is given: replay of tasks that have ended, as Avalanche's plugin does."""
 
 
 class Ours:

@@ -142,6 +142,7 @@ def test_a_package_offers_its_modules_by_entry_point(monkeypatch):
         ({"shape": (0, 3)}, "shape"),
         ({"size": 0}, "size"),
         ({"buffer": "full"}, "buffer"),
+        ({"offer": "later"}, "offer"),
     ],
 )
 def test_a_wrong_value_is_refused_by_field(given, field):
@@ -194,6 +195,31 @@ def test_what_keeps_no_rows_forgets_less_of_a_task_whose_classes_come_again(name
         learner.learn(first @ turn, y)
         found[method] = -np.log(learner.predict(first)[np.arange(600), y]).mean()
     assert found[name] < found["fine_tuning"]
+
+
+@pytest.mark.parametrize("buffer", ["reservoir", "balanced"])
+@pytest.mark.parametrize("name", ["er", "er_ace", "cls_er"])
+def test_rows_offered_by_task_are_learned_again_once_it_has_ended(name, buffer, monkeypatch):
+    make = partial(build, name, size=20, buffer=buffer, offer="task", **SMALL)
+    learner, restored, asked, drawn = make(), make(), [], type(make()).drawn
+
+    def watched(*given):
+        asked.append(drawn(*given))
+        return asked[-1]
+
+    monkeypatch.setattr(type(learner), "drawn", watched)
+    for number, (X, y) in enumerate(tasks(3)):
+        asked.clear()
+        learner.learn(X, y)
+        learner.end_task()
+        assert all(int(old_y.max()) < 2 * number for _, _, old_y in asked)
+        assert bool(asked) is (number > 0)
+        if number == 1:
+            restored.restore(stored(learner.state()))
+    assert learner.buffer_bytes == 2 * learner.memory.bytes
+    restored.learn(X, y)
+    restored.end_task()
+    assert same(restored.state(), learner.state())
 
 
 def test_dark_replay_keeps_the_scores_of_the_moment_and_leaves_out_outputs_that_were_not_there():

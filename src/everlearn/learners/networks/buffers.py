@@ -43,6 +43,11 @@ class Reservoir:
             more = ((0, 0), (0, outputs - self.scores.shape[1]))
             self.scores = np.pad(self.scores, more, constant_values=np.nan)
 
+    def copy_from(self, other: Reservoir) -> None:
+        """Keep what another one of the same size keeps."""
+        for name, part in self.arrays().items():
+            part[...] = other.arrays()[name]
+
     def clear(self) -> None:
         """Forget all."""
         self.rows[:], self.targets[:], self.scores[:], self.counts[:] = 0.0, 0.0, np.nan, 0

@@ -48,8 +48,8 @@ class ComplementaryReplay(ExperienceReplay):
     def observe(self, batch: Batch) -> None:
         """One step on the block, rows of the buffer, and the distance from the two memories (algorithm 1)."""
         x, y, apart = batch.x, batch.y, None
-        if len(self.memory):
-            _, old_x, old_y = self.drawn(self.memory, self.replay)
+        if len(self.replayed):
+            _, old_x, old_y = self.drawn(self.replayed, self.replay)
             apart = self.scored(old_x) - self._surer(old_x, old_y)
             x, y = torch.cat((x, old_x)), torch.cat((y, old_y))
         loss = self.loss(self.scored(x), y)

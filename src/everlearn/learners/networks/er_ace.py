@@ -29,8 +29,8 @@ class AsymmetricReplay(ExperienceReplay):
         here = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
         here[batch.y] = True
         loss = self.loss(scores.masked_fill(~here, -torch.inf), batch.y)
-        if len(self.memory):
-            _, x, y = self.drawn(self.memory, self.replay)
+        if len(self.replayed):
+            _, x, y = self.drawn(self.replayed, self.replay)
             loss = loss + self.loss(self.scored(x), y)
         self.descend(self.gradient(loss))
         self.memory.add(self.draw, batch.rows, batch.targets)
