@@ -6,8 +6,9 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from everlearn.config import (
-    Settings,
+from everlearn.config import Settings
+from everlearn.config import describe as describe_settings
+from everlearn.credentials import (
     make_key,
     make_token_secrets,
     read_admin_password,
@@ -15,7 +16,6 @@ from everlearn.config import (
     read_key,
     read_secret,
 )
-from everlearn.config import describe as describe_settings
 from everlearn.errors import InvalidError, NotFoundError
 from everlearn.running import unusable_folder
 

@@ -141,7 +141,8 @@ def test_what_is_kept_in_memory_fits_the_limit(rendered: Callable[[str], list[Ob
 def test_the_example_secrets_are_refused(
     secret_keys: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from everlearn.config import Settings, make_token_secrets, read_key
+    from everlearn.config import Settings
+    from everlearn.credentials import make_token_secrets, read_key
     from everlearn.errors import InvalidError
 
     example = secret_keys["everlearn"]
