@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,11 @@ ALONE = ("everlearn-scheduler", "everlearn-mirror")
 WINDOW = "everlearn-dashboard"
 """What knows the API alone: it has none of the settings."""
 WINDOW_ROUTES = {"/_stcore/health"}
+SCALED_FIELDS = {
+    "scaleTargetRef", "pollingInterval", "cooldownPeriod", "initialCooldownPeriod", "idleReplicaCount",
+    "minReplicaCount", "maxReplicaCount", "fallback", "advanced", "triggers",
+}  # fmt: skip
+"""Of KEDA's ScaledObject, keda.sh/v1alpha1."""
 TOLD = ("everlearn-advance", "everlearn-worker")
 """What a broker tells of work."""
 
@@ -147,11 +153,30 @@ def _watched(objects: Sequence[Object]) -> Iterator[str]:
         for end in monitor["spec"]["endpoints"]:
             if any(end["port"] not in {port["name"] for port in one["spec"]["ports"]} for one in services):
                 yield f"the monitor names port {end['port']}, which a service has not"
-    for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
-        target = scaler["spec"]["scaleTargetRef"]
+    for scaler in [*of_kind(objects, "HorizontalPodAutoscaler"), *of_kind(objects, "ScaledObject")]:
+        target = {"kind": "Deployment", **scaler["spec"]["scaleTargetRef"]}
         found = [one for one in of_kind(objects, target["kind"]) if one["metadata"]["name"] == target["name"]]
         if not found or "replicas" in found[0]["spec"]:
             yield f"{target['name']} is not there to be scaled, or has a fixed number of replicas"
+        if target["name"] in ALONE:
+            yield f"{target['name']} may run twice"
+
+
+def scaled(objects: Sequence[Object], told: Set[str]) -> Iterator[str]:
+    """KEDA is asked for what it knows, and asks Prometheus for what everlearn tells."""
+    for scaler in of_kind(objects, "ScaledObject"):
+        name, spec = scaler["metadata"]["name"], scaler["spec"]
+        yield from (f"{name}: KEDA knows no {field}" for field in sorted(spec.keys() - SCALED_FIELDS))
+        if not 0 < spec.get("minReplicaCount", 0) <= spec.get("maxReplicaCount", 100):
+            yield f"{name} may have no worker at all, or fewer than it must"
+        for trigger in spec["triggers"]:
+            asked = trigger["metadata"]
+            if trigger["type"] != "prometheus" or asked.keys() != {"serverAddress", "query", "threshold"}:
+                yield f"{name} is not scaled by a query of Prometheus"
+            elif unknown := set(re.findall(r"\beverlearn_\w+", asked["query"])) - told:
+                yield f"{name} asks for {', '.join(sorted(unknown))}, which nobody tells"
+            elif float(asked["threshold"]) <= 0:
+                yield f"{name} is scaled by nothing"
 
 
 def _watched_pods(objects: Sequence[Object]) -> Iterator[str]:

@@ -10,9 +10,9 @@ import kubernetes_validate
 import pytest
 
 Object = dict[str, Any]
-OVERLAYS = ("dev", "production", "production-s3")
-WITHOUT_SCHEMA = {"ServiceMonitor", "PodMonitor"}
-"""Kinds of the Prometheus Operator, which the cluster's schemas do not hold."""
+OVERLAYS = ("dev", "production", "production-s3", "production-keda")
+WITHOUT_SCHEMA = {"ServiceMonitor", "PodMonitor", "ScaledObject"}
+"""Kinds of the Prometheus Operator and KEDA, which the cluster's schemas do not hold."""
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +22,11 @@ def faults(
     routes: set[str],
     settings: set[str],
     secret_keys: dict[str, dict[str, str]],
+    told: Callable[[], set[str]],
 ) -> Callable[[list[Object]], list[str]]:
     """Everything that is wrong with a list of objects."""
+
+    metrics = told()
 
     def find(objects: list[Object]) -> list[str]:
         return [
@@ -33,6 +36,7 @@ def faults(
             *policies.configured(objects, settings, secret_keys),
             *policies.connected(objects, int(images["api"].port)),
             *policies.guarded(objects),
+            *policies.scaled(objects, metrics),
         ]
 
     return find
@@ -305,6 +309,30 @@ PLANTED: dict[str, tuple[Callable[[list[Object]], Any], str]] = {
         lambda o: one(o, "Deployment", "everlearn-mirror")["spec"].pop("strategy"),
         "may run twice",
     ),
+    "a fixed number of workers": (
+        lambda o: one(o, "Deployment", "everlearn-worker")["spec"].update(replicas=2),
+        "a fixed number of replicas",
+    ),
+    "scaled schedulers": (
+        lambda o: one(o, "ScaledObject", "everlearn-worker")["spec"]["scaleTargetRef"].update(
+            name="everlearn-scheduler"
+        ),
+        "everlearn-scheduler may run twice",
+    ),
+    "no worker left": (
+        lambda o: one(o, "ScaledObject", "everlearn-advance")["spec"].update(minReplicaCount=0),
+        "may have no worker at all",
+    ),
+    "a made-up field of KEDA": (
+        lambda o: one(o, "ScaledObject", "everlearn-worker")["spec"].update(minReplicas=1),
+        "KEDA knows no minReplicas",
+    ),
+    "scaled by what nobody tells": (
+        lambda o: one(o, "ScaledObject", "everlearn-worker")["spec"]["triggers"][0]["metadata"].update(
+            query="sum(everlearn_queue_depth)"
+        ),
+        "asks for everlearn_queue_depth",
+    ),
     "an API that writes versions": (
         lambda o: first(o, "everlearn-api")["volumeMounts"][-1].pop("readOnly"),
         "can write versions",
@@ -318,6 +346,6 @@ def test_a_planted_mistake_is_found(
     mistake: str, rendered: Callable[[str], list[Object]], faults: Callable[[list[Object]], list[str]]
 ) -> None:
     plant, expected = PLANTED[mistake]
-    objects = rendered("production")
+    objects = rendered("production-keda")
     plant(objects)
     assert [fault for fault in faults(objects) if expected in fault], faults(objects)

@@ -206,6 +206,12 @@ def test_every_expression_finds_data_and_the_totals_are_those_of_the_log(
         for rule in group["rules"]
         for expr in (compared(rule["expr"]) if "alert" in rule else [rule["expr"]])
     ]
+    keda = root / "deploy" / "kubernetes" / "components" / "keda" / "scaling.yaml"
+    asked += [
+        ("scaling", scaler["metadata"]["name"], trigger["metadata"]["query"])
+        for scaler in yaml.safe_load_all(keda.read_text())
+        for trigger in scaler["spec"]["triggers"]
+    ]
     assert [one for one in [*asked, *expressions] if not prometheus(one[2], ever=True)] == []
     firing = {series["metric"]["alertname"] for series in prometheus('ALERTS{alertstate="firing"}')}
     assert firing == set()
