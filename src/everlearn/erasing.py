@@ -21,10 +21,11 @@ from everlearn import __version__, erasure_proof
 from everlearn.certificates import FORMAT, Seal
 from everlearn.erasure_proof import Proof, Removed, prove, sha256, versions_of
 from everlearn.errors import EverlearnError, IntegrityError, NotFoundError
+from everlearn.loop import backfill_erasing
 from everlearn.loop.erasing import digests_in
 from everlearn.loop.state import LoopState, load
 from everlearn.loop.training import Progress, silent
-from everlearn.ports import Clock, Erasures, all_specs
+from everlearn.ports import Backlog, Clock, Erasures, all_specs
 from everlearn.sweeping import reachable
 from everlearn.types import (
     Decision,
@@ -59,6 +60,8 @@ class Parts(erasure_proof.Parts, Protocol):
     def clock(self) -> Clock: ...  # noqa: D102
     @property
     def erasures(self) -> Erasures: ...  # noqa: D102
+    @property
+    def backlog(self) -> Backlog: ...  # noqa: D102
 
 
 class Eraser:
@@ -97,6 +100,7 @@ class Eraser:
         champion = parts.versions.champion(model).version
         withdrawn = [one for one in versions_of(parts.versions, model) if state.has_erased(one.number)]
         if (erasure.id, champion) not in self._scrubbed:
+            backfill_erasing.remove(erasure, parts.jobs, parts.backlog, parts.artifacts, parts.clock.now())
             numbers = [number for first, below in state.erased for number in range(first, below)]
             parts.erasures.scrub(erasure, numbers, parts.clock.now())
             self._scrubbed.add((erasure.id, champion))

@@ -3,8 +3,9 @@
 What is kept, however old: every version of every model there is, in whatever state. A champion answers, an
 archived version may answer again or be gone back to, and what was refused is loaded by ``everlearn why
 --verify``, which computes the results of jobs again; but not a version that learned rows which were erased
-since. Kept too is whatever a loop's state names, or a job that has not ended. The rest comes from deleted
-models, from jobs whose lease was lost after they had stored a version, and from uploads that died.
+since. Kept too is whatever a loop's state or a job that has not ended names, and what a backfill answered.
+The rest comes from deleted models, from jobs whose lease was lost after they had stored a version, and from
+uploads that died.
 
 The images of frames lie in the same store. They are kept for a time of their own after they were sent last,
 and go then, whatever refers to them: a detector is trained and judged on those that are there.
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from everlearn.errors import IntegrityError, NotFoundError
+from everlearn.loop.backfill_jobs import answers_of
 from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Models, Versions
 from everlearn.types import JobState, Page, Stored, VersionState
 from everlearn.vision.frames import is_image
@@ -106,7 +108,7 @@ def sweep(parts: Parts, grace: float = GRACE, images: float = IMAGES) -> Swept:
 
 
 def reachable(parts: Parts) -> set[str]:
-    """The digests that a version, a loop's state, or a job that has not ended refers to."""
+    """The digests that a version, a loop's state, a backfill, or a job that has not ended refers to."""
     found: set[str] = set()
     for spec in _all(parts.models.list):
         with suppress(NotFoundError):  # deleted meanwhile
@@ -122,6 +124,8 @@ def _named_by(model: str, parts: Parts) -> set[str]:
     for job in _all(_of(parts.jobs.list, model)):
         if job.state in _OPEN:
             found.update(_DIGEST.findall(json.dumps(dict(job.spec.arguments))))
+        if digest := answers_of(job):
+            found.add(digest)
     return found
 
 

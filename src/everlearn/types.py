@@ -402,10 +402,11 @@ ROUTES: Mapping[str, str] = {
     "what_if": MAINTENANCE,
     "verify": MAINTENANCE,
     "hindsight": MAINTENANCE,
+    "backfill": MAINTENANCE,
 }
 """Which queue a kind of job goes through."""
 
-ASIDE = frozenset({"what_if", "verify", "hindsight"})
+ASIDE = frozenset({"what_if", "verify", "hindsight", "backfill"})
 """The kinds that no loop asked for: their end is no event, and their result stays with the job."""
 
 

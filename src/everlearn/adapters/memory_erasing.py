@@ -102,7 +102,7 @@ class MemoryErasures:
         """See the port."""
         with self._data.lock:
             kept = self._data.model(erasure.model)
-            sought = Sought.of(self.get(erasure.id).gone or Gone())
+            sought = Sought.of(self.get(erasure.id).gone or Gone(), erasure.seq)
             places = _jobs(self._data, kept, sought, versions, now)
             found = {
                 "jobs": len(places),
@@ -135,7 +135,7 @@ def _jobs(
     """Cancel open jobs that may have read the rows; the places that these had in what jobs were asked."""
     changed: dict[str, list[int]] = {}
     for job in [job for job in data.jobs.values() if job.spec.model == kept.spec.name]:
-        named = sought.named_in(job.spec.arguments) or sought.named_in(job.result)
+        named = sought.touched_by(job)
         makes = job.spec.kind in MAKING and job.spec.version in versions
         left = job
         if job.state not in ENDED and (named or makes):

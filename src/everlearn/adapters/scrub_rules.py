@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from everlearn.loop.backfill_columns import KIND as BACKFILL
 from everlearn.loop.erasing import strings
-from everlearn.types import Gone
+from everlearn.types import ENDED, Gone, Job
 
 MAKING = ("train", "vision")
 """The kinds of job that make a version."""
@@ -18,15 +19,22 @@ WHY = "rows that it may have read are erased"
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """What to look for: ids of predictions, and positions in the log."""
+    """What to look for: ids of predictions, and positions in the log. ``seq``: that of the erasure."""
 
     ids: frozenset[str]
     seqs: frozenset[int]
+    seq: int = 0
 
     @classmethod
-    def of(cls, gone: Gone) -> Sought:
+    def of(cls, gone: Gone, seq: int) -> Sought:
         """What an erasure took out."""
-        return cls(frozenset(gone.ids), frozenset(gone.seqs))
+        return cls(frozenset(gone.ids), frozenset(gone.seqs), seq)
+
+    def touched_by(self, job: Job) -> bool:
+        """Whether a job names one of the predictions, or is a backfill that may have read them."""
+        if job.spec.kind == BACKFILL and job.spec.arguments["known"] < self.seq:
+            return job.state not in ENDED or bool(job.result)
+        return self.named_in(job.spec.arguments) or self.named_in(job.result)
 
     def named_in(self, value: Any) -> bool:
         """Whether JSON values name one of the predictions."""

@@ -21,6 +21,7 @@ from everlearn.adapters.tracing import Untraced
 from everlearn.api import (
     accounts,
     audit,
+    backfills,
     bulk,
     bulk_labels,
     commands,
@@ -98,6 +99,7 @@ KEYED = (
     verify.router,
     jobs.router,
     what_if.router,
+    backfills.router,
     commands.router,
     sources.router,
     erasures.router,

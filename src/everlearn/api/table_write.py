@@ -159,7 +159,7 @@ class CsvWriter(_Columns):
         lines = csv.writer(out, lineterminator="\n")
         if first:
             lines.writerow(columns)
-        lines.writerows(zip(*(_csv_cells(cells) for cells in columns.values()), strict=True))
+        lines.writerows(zip(*(csv_cells(cells) for cells in columns.values()), strict=True))
         return out.getvalue().encode()
 
     def tail(self, ignored: Mapping[str, int]) -> bytes:  # noqa: ARG002 (a CSV has no place for it)
@@ -167,7 +167,8 @@ class CsvWriter(_Columns):
         return b""
 
 
-def _csv_cells(cells: Any) -> list[Any]:
+def csv_cells(cells: Any) -> list[Any]:
+    """The cells of a column as CSV writes them: booleans by their class keys, nothing for NaN."""
     if isinstance(cells, np.ndarray):
         return ["" if cell != cell else cell for cell in cells.tolist()]
     return [class_key(cell) if isinstance(cell, bool) else cell for cell in cells]
@@ -181,7 +182,7 @@ class ArrowWriter(_Columns):
         self._arrow = pyarrow("Writing Arrow")
         learned = served.predictor
         self._classes = list(learned.learner.classes) if isinstance(learned, Predictor) else []
-        self._sink = _Sink()
+        self._sink = Sink()
         self._schema: Any = None
         self._out: Any = None
 
@@ -244,7 +245,7 @@ def _class_type(pa: Any, values: Sequence[Scalar]) -> Any:
     return pa.string()
 
 
-class _Sink(io.RawIOBase):
+class Sink(io.RawIOBase):
     """A file to write to, whose bytes are taken out as they come."""
 
     def __init__(self) -> None:

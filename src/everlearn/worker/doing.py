@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from everlearn.loop import drive, hindsight, verify_jobs, whatif_jobs
+from everlearn.loop import backfill_columns, backfill_jobs, drive, hindsight, verify_jobs, whatif_jobs
 from everlearn.loop.training import Progress
 from everlearn.mending import try_to_mend
-from everlearn.types import JobSpec
+from everlearn.types import Floor, JobSpec
 from everlearn.worker.parts import Parts
 
 
@@ -56,6 +56,8 @@ def perform(job: JobSpec, parts: Parts, progress: Progress) -> drive.Done:
         return drive.Done(result=_in_hindsight(job, parts, progress))
     if job.kind == verify_jobs.KIND:
         return drive.Done(result=_verified(job, parts, progress))
+    if job.kind == backfill_columns.KIND:
+        return drive.Done(result=_backfilled(job, parts, progress))
     try_to_mend(job.model, job.arguments.get("champion", 0), parts)
     return drive.do_job(
         job,
@@ -80,10 +82,31 @@ def _in_hindsight(job: JobSpec, parts: Parts, progress: Progress) -> dict[str, A
     )
 
 
+def _backfilled(job: JobSpec, parts: Parts, progress: Progress) -> dict[str, Any]:
+    """Answer a stretch of the log after the fact."""
+    floor = _floor(job.model, parts)
+    return backfill_jobs.work(
+        job.model,
+        job.arguments,
+        log=parts.log,
+        versions=parts.versions,
+        artifacts=parts.artifacts,
+        erasures=parts.erasures,
+        kept_from=0 if floor is None else floor.kept_from,
+        now=parts.clock.now,
+        progress=progress,
+    )
+
+
+def _floor(model: str, parts: Parts) -> Floor | None:
+    """How far the log has been thinned out, if it has."""
+    retention = getattr(parts, "retention", None)  # a store in memory drops nothing
+    return None if retention is None else retention.floor(model)
+
+
 def _verified(job: JobSpec, parts: Parts, progress: Progress) -> dict[str, Any]:
     """Replay a record from where it begins, and compare."""
-    retention = getattr(parts, "retention", None)  # a store in memory drops nothing
-    floor = None if retention is None else retention.floor(job.model)
+    floor = _floor(job.model, parts)
     return verify_jobs.work(
         job.model,
         job.arguments,

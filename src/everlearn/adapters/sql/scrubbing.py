@@ -23,7 +23,7 @@ def scrub(
 ) -> Mapping[str, int]:
     """Take out what an erasure removed, in a transaction that holds the model's row; how much there was."""
     gone = erasure.gone or Gone()
-    sought = Sought.of(gone)
+    sought = Sought.of(gone, erasure.seq)
     parts = _jobs(connection, model, sought, versions, now)
     found = {
         "jobs": len(parts),
@@ -44,7 +44,7 @@ def _jobs(
     """
     changed: dict[str, list[int]] = {}
     for job in find_jobs(connection, jobs.c.model_id == model.id):
-        named = sought.named_in(job.spec.arguments) or sought.named_in(job.result)
+        named = sought.touched_by(job)
         if job.state not in ENDED and (named or (job.spec.kind in MAKING and job.spec.version in versions)):
             _cancel(connection, model, job, now)
         if named:
