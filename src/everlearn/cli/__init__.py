@@ -11,6 +11,7 @@ import typer
 from everlearn import __version__
 from everlearn.cli import (
     alerts,
+    backfill,
     continual,
     data,
     doctor,
@@ -73,6 +74,7 @@ app.command()(data.load)
 app.command()(watch.watch)
 app.command()(replay.replay)
 app.command("what-if")(what_if.what_if)
+app.command()(backfill.backfill)
 app.command()(show.status)
 app.command()(show.versions)
 app.command()(show.decisions)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from everlearn.client.answers import Record
-from everlearn.client.calls import Call, Pages, Series
+from everlearn.client.calls import Call, Download, Pages, Series
 from everlearn.client.runners import AsyncRunner, SyncRunner
 
 P = ParamSpec("P")
@@ -86,3 +86,23 @@ class Load(Generic[P]):
 
     def __get__(self, client: Any, owner: type) -> Any:
         return self._build if client is None else _bind(self._build, client, client.run_series)
+
+
+class Saving(Generic[P]):
+    """A verb whose answer goes to a file; it returns the file's bytes."""
+
+    def __init__(self, build: Callable[Concatenate[Any, P], Download]) -> None:
+        self._build = build
+        self.__doc__ = build.__doc__
+
+    @overload
+    def __get__(self, client: SyncRunner, owner: type) -> Callable[P, int]: ...
+
+    @overload
+    def __get__(self, client: AsyncRunner, owner: type) -> Callable[P, Coroutine[Any, Any, int]]: ...
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[Concatenate[Any, P], Any]: ...
+
+    def __get__(self, client: Any, owner: type) -> Any:
+        return self._build if client is None else _bind(self._build, client, client.run_download)

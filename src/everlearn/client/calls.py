@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import IO, Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -36,6 +38,32 @@ class Call(Generic[T]):
     patience: float = 0.0
     accept: frozenset[int] = frozenset()
     again: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An answer that goes to a file as it comes, however long: the file is there whole or not at all."""
+
+    method: str
+    path: str
+    file: Path
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def call(self) -> Call[int]:
+        """The request alone."""
+        return Call(self.method, self.path, lambda _: self.file.stat().st_size, headers=self.headers)
+
+    @contextmanager
+    def writing(self) -> Iterator[IO[bytes]]:
+        """A file to write to, which takes its place when all has been written."""
+        part = self.file.with_name(f".{self.file.name}.part")
+        try:
+            with part.open("wb") as file:
+                yield file
+            part.replace(self.file)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from everlearn.client.answers import (
     Predictions,
     Record,
 )
+from everlearn.client.backfills import BackfillVerbs
 from everlearn.client.binding import Listing, Load, Verb
 from everlearn.client.calls import (
     Call,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from everlearn.types import Row, Scalar
 
 
-class Verbs(SeeingVerbs, FrameVerbs, AccountVerbs):
+class Verbs(SeeingVerbs, BackfillVerbs, FrameVerbs, AccountVerbs):
     """The verbs of :class:`~everlearn.client.Client` and :class:`~everlearn.client.AsyncClient`.
 
     All raise :class:`~everlearn.errors.UnauthorizedError` for a wrong key,

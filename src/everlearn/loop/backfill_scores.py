@@ -78,7 +78,7 @@ class Sums:
             side: score_row(row, 0, truth, output, None, None)
             for side, output in zip(SIDES, (version, served), strict=True)
         }
-        both = all(one.value is not None for one in scored.values())
+        both = all(self._answered(one) for one in scored.values())
         self.both += both
         if self._task == "regression":
             if both:
@@ -90,6 +90,9 @@ class Sums:
                 self._count(side, one)
             if both:
                 self._sum(f"{side}.log_loss", log_loss(one.p_truth))
+
+    def _answered(self, one: Scored) -> bool:
+        return one.value is not None and (self._task == "regression" or one.p_truth is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, with the partials as they are."""

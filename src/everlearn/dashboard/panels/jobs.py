@@ -24,6 +24,7 @@ KINDS = {
     "regime": "Try versions on a known regime",
     "verify": "Replay a decision",
     "what_if": "Play a what-if",
+    "backfill": "Answer the log again",
     "hindsight": "Score the first version on what came since",
 }
 
