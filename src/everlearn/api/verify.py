@@ -38,6 +38,9 @@ class Found(BaseModel):
     differences: list[str]
     begins: int
     unchecked: int
+    elsewhere: list[str] = Field(
+        default_factory=list, description="Detectors that cannot come out the same on this machine, and why"
+    )
 
 
 class VerificationAnswer(BaseModel):
@@ -59,6 +62,7 @@ class VerificationAnswer(BaseModel):
                     "differences": [],
                     "begins": 0,
                     "unchecked": 0,
+                    "elsewhere": [],
                 },
             }
         }

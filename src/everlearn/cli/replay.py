@@ -182,6 +182,8 @@ def verify_record(model: str, data: Path | None, retrain: bool, as_json: bool) -
         trained = f", {found.artifacts_checked} results of jobs computed again" if retrain else ""
         since = f" after position {found.begins}" if found.begins else ""
         typer.echo(f"{found.events} events, {found.decisions} decisions{since}{trained}")
+        for line in found.elsewhere:
+            typer.echo(f"not trained again: {line}")
         if not found.identical:
             typer.echo(f"first difference of {len(found.differences)}: {found.differences[0]}", err=True)
     if not found.identical:

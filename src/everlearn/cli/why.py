@@ -108,5 +108,7 @@ def _show_proof(found: Verification, retrain: bool) -> None:
     trained = f", {found.artifacts_checked} results of jobs computed again" if retrain else ""
     since = f" after position {found.begins}" if found.begins else ""
     typer.echo(f"{found.events} events, {found.decisions} decisions{since}{trained}")
+    for line in found.elsewhere if retrain else ():
+        typer.echo(f"not trained again: {line}")
     for difference in found.differences:
         typer.echo(difference, err=True)

@@ -266,7 +266,7 @@ def derive(
     What is learned afresh is only compared with the champion: without it, where its artifact is erased.
     """
     champion = None
-    if plan["champion"] and not (plan["mode"] == "fresh" and is_erased(model, plan["champion"], versions)):
+    if plan["champion"] and not (afresh(plan) and is_erased(model, plan["champion"], versions)):
         champion = load_version(model, plan["champion"], versions, artifacts)
     wants = Predictor.new(spec).learner.wants
     examples = log.examples(model, **examples_wanted(spec, plan, wants))
@@ -276,6 +276,12 @@ def derive(
     anchors = plan.get("anchors", {})
     features = features_of(model, [name for kept in anchors.values() for name, _ in kept], log)
     return replace(trained, remembered=remember(spec, plan, features, trained.predictor, champion))
+
+
+def afresh(plan: Mapping[str, Any]) -> bool:
+    """Whether a version learns anew: a detector goes on from its champion, unless the plan says ``anew``."""
+    tuned = plan["spec"].get("task") == "detection"
+    return plan["mode"] == "fresh" and (not tuned or not plan["champion"] or bool(plan.get("anew")))
 
 
 def derive_marks(job: JobSpec, log: Log, versions: Versions, artifacts: Artifacts) -> dict[str, Any]:

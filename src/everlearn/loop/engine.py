@@ -452,6 +452,8 @@ class Engine:
         }
         if state.feedback.without:
             plan["without"] = dict(state.feedback.without)
+        if self._detection and state.tainted(state.champion):
+            plan["anew"] = True  # a detector is fine-tuned from its champion, but not from this one
         job = f"{self.spec.name}-{state.decisions + 1}"
         self.decide(DecisionKind.UPDATE, reason, {**evidence, "job": job, "plan": plan}, version)
         anchors = remembering.anchors_of(state, self.spec.regimes, mode)

@@ -113,14 +113,18 @@ def _train(
     judged = mature if len(mature) >= FEWEST_MATURE else examples
     if plan["mode"] == "recalibrate" and champion is not None:
         return _recalibrate(champion, spec, plan, judged)
-    trained = _learn_window(_beginner(spec, champion, images), spec, plan, judged, champion, progress)
+    beginner = _beginner(spec, None if plan.get("anew") else champion, images)
+    trained = _learn_window(beginner, spec, plan, judged, champion, progress)
     if not trained.predictor.learner.incremental:
         return trained
     return _learn_rest(trained, judged, learnable(examples, spec))
 
 
 def _beginner(spec: ModelSpec, champion: Predictor | None, images: Images) -> Predictor:
-    """What learns a window: new, or for a learner that is fine-tuned what the champion has learned."""
+    """What learns a window: new, or for a learner that is fine-tuned what the champion has learned.
+
+    The plan says ``anew`` where the champion may have learned what is erased.
+    """
     fresh = Predictor.new(spec, images)
     if champion is not None:
         fresh.begin_from(champion)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from everlearn.errors import EverlearnError, NotFoundError
-from everlearn.loop.drive import TRAINING, derive, derive_marks, is_erased, restore, result_of
+from everlearn.errors import EverlearnError, MissingExtraError, NotFoundError
+from everlearn.loop.drive import TRAINING, afresh, derive, derive_marks, is_erased, restore, result_of
 from everlearn.loop.engine import Engine
 from everlearn.loop.remembering import versions_of
 from everlearn.loop.state import LoopState
@@ -17,6 +18,7 @@ from everlearn.loop.training import Progress, silent
 from everlearn.ports import Artifacts, Ledger, Log, Versions
 from everlearn.spec import parse_spec
 from everlearn.types import Checkpoint, Decision, Event, JobSpec, Outcome
+from everlearn.vision import detectors
 
 BATCH = 2000
 
@@ -32,7 +34,8 @@ class Verification:
     """What a verification found. ``differences`` says, for people, what is not as recorded.
 
     ``begins`` is the position that it began after: not 0 where old events were dropped. ``unchecked`` are
-    results of jobs that read such events.
+    results of jobs that read such events. ``elsewhere`` says of others why they cannot come out the same
+    here: detectors that were trained on another kind of machine.
     """
 
     identical: bool
@@ -42,11 +45,16 @@ class Verification:
     differences: tuple[str, ...]
     begins: int = 0
     unchecked: int = 0
+    elsewhere: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON values."""
         found = {name: getattr(self, name) for name in self.__slots__}
-        return {**found, "differences": list(self.differences)}
+        return {**found, "differences": list(self.differences), "elsewhere": list(self.elsewhere)}
+
+
+class ElsewhereError(Exception):
+    """What a job made cannot come out the same here; says why."""
 
 
 def verify(
@@ -81,7 +89,7 @@ def verify(
         decision.number: decision for decision in _recorded(ledger, model) if begins < decision.seq <= upto
     }
     engine = Engine(LoopState()) if floor is None else restore(model, log, floor.state)
-    differences, checked, unchecked = list[str](), 0, 0
+    differences, elsewhere, checked, unchecked = list[str](), list[str](), 0, 0
     jobs = {job.id: job for job in asked}
     derived = 0
     for event in _events(log, model, begins, upto):
@@ -92,8 +100,12 @@ def verify(
             if not known or not _able(job, versions):
                 unchecked += 1
             else:
-                checked += 1
-                differences += _retrained(job, event, log, versions, artifacts)
+                share = (event.seq - begins) / max(1, upto - begins)
+                try:
+                    differences += _retrained(job, event, log, versions, artifacts, _still(progress, share))
+                    checked += 1
+                except ElsewhereError as error:
+                    elsewhere.append(f"{job.id} (version {job.version}): {error}")
         effects = engine.take()
         jobs |= {job.id: job for job in effects.jobs}
         for decision in effects.decisions:
@@ -104,7 +116,13 @@ def verify(
     differences += [f"decision {number} is recorded, but was not made again" for number in sorted(recorded)]
     progress(1.0)
     reached(engine.state)
-    return Verification(not differences, upto, derived, checked, tuple(differences), begins, unchecked)
+    found = tuple(differences)
+    return Verification(not found, upto, derived, checked, found, begins, unchecked, tuple(elsewhere))
+
+
+def _still(progress: Progress, share: float) -> Progress:
+    """Progress of work that is a part of the whole: how far that is stays as it is."""
+    return lambda _: progress(share)
 
 
 def _events(log: Log, model: str, cursor: int, upto: int) -> Iterator[Event]:
@@ -140,9 +158,10 @@ def _json(value: Any) -> str:
 
 
 def _able(job: JobSpec, versions: Versions) -> bool:
-    """Whether a job can be done again: not where it asked a version that is erased for its answers."""
+    """Whether a job can be done again: not where it asked a version that is erased for its answers, or went
+    on from it."""
     if job.kind in TRAINING:
-        return job.arguments["mode"] == "fresh" or not _lacks(job, versions)
+        return afresh(job.arguments) or not _lacks(job, versions)
     asked = versions_of(job.arguments) if job.kind == "regime" else job.arguments["versions"]
     return not any(is_erased(job.model, number, versions) for number in asked)
 
@@ -153,11 +172,21 @@ def _lacks(job: JobSpec, versions: Versions) -> bool:
 
 
 def _retrained(
-    job: JobSpec, outcome: Outcome, log: Log, versions: Versions, artifacts: Artifacts
+    job: JobSpec,
+    outcome: Outcome,
+    log: Log,
+    versions: Versions,
+    artifacts: Artifacts,
+    progress: Progress,
 ) -> list[str]:
+    """How what a job reported differs from what comes out now. Raises ElsewhereError."""
     try:
-        result = _again(job, outcome, log, versions, artifacts)
+        result = _again(job, outcome, log, versions, artifacts, progress)
+    except MissingExtraError as error:
+        raise ElsewhereError(error.detail) from None
     except EverlearnError as error:
+        if job.kind == "vision" and isinstance(error, NotFoundError):
+            raise ElsewhereError("an image that it was made from is no longer stored") from None
         return [f"the {job.kind} job {job.id} cannot be done again: {error.detail}"]
     return [
         f"{job.id}: {name} was reported as {_json(outcome.result.get(name))}, "
@@ -168,16 +197,32 @@ def _retrained(
 
 
 def _again(
-    job: JobSpec, outcome: Outcome, log: Log, versions: Versions, artifacts: Artifacts
+    job: JobSpec,
+    outcome: Outcome,
+    log: Log,
+    versions: Versions,
+    artifacts: Artifacts,
+    progress: Progress,
 ) -> Mapping[str, Any]:
     """The result of a job done again, with the facts that it had measured."""
     if job.kind not in TRAINING:
         return derive_marks(job, log, versions, artifacts)
     spec = parse_spec(job.arguments["spec"])
-    trained = derive(job.model, spec, job.arguments, log, versions, artifacts)
+    with _as_made(job, outcome, artifacts):
+        trained = derive(job.model, spec, job.arguments, log, versions, artifacts, progress)
     digest = artifacts.put(trained.predictor.bundle(trained.anchors))
     facts = outcome.result.get("facts", {})
     result = result_of(trained, digest, bool(facts.get("servable", True)))
     if _lacks(job, versions):  # what it learned is the same; what it was compared with is gone
         return {name: value for name, value in result.items() if name in _LEARNED}
     return {**result, "facts": {**facts, **result["facts"]}}
+
+
+def _as_made(job: JobSpec, outcome: Outcome, artifacts: Artifacts) -> AbstractContextManager[None]:
+    """Let a detector be trained as the one was that the job made. Raises ElsewhereError where it cannot."""
+    if job.kind != "vision":
+        return nullcontext()
+    bundle = artifacts.get(outcome.result["digest"])
+    if why := detectors.elsewhere(bundle):
+        raise ElsewhereError(why)
+    return detectors.as_made(bundle)

@@ -3,13 +3,14 @@ class."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from everlearn.errors import Fault, InvalidError
 from everlearn.spec import ModelSpec
-from everlearn.types import Output, Row, Scalar
-from everlearn.vision import boxes
+from everlearn.types import Bundle, Output, Row, Scalar
+from everlearn.vision import boxes, making
 from everlearn.vision.average_precision import by_class
 from everlearn.vision.boxes import Box
 from everlearn.vision.frames import Frames
@@ -43,6 +44,25 @@ def outputs(learner: Any, frames: Frames) -> list[Output]:
 def same(stored: Output, answer: Output) -> bool:
     """Whether two answers have the same boxes, but for rounding."""
     return (stored.value is None) == (answer.value is None) and boxes.same(stored.value, answer.value)
+
+
+def elsewhere(bundle: Bundle) -> str:
+    """Why the stored detector cannot come out the same here, however it is trained; empty where it can.
+
+    Raises MissingExtraError where none can be trained.
+    """
+    made_by, parameters = _made_by(bundle), bundle.manifest["learner"]["parameters"]
+    return making.elsewhere(made_by, making.made_here(parameters.get("weights"))) if made_by else ""
+
+
+def as_made(bundle: Bundle) -> AbstractContextManager[None]:
+    """Let a detector be trained as the stored one was: with as many threads."""
+    made_by = _made_by(bundle)
+    return making.threads(making.count_of(made_by)) if made_by else nullcontext()
+
+
+def _made_by(bundle: Bundle) -> Mapping[str, str]:
+    return bundle.manifest["learner"]["state"].get("made_by") or {}
 
 
 def class_scores(

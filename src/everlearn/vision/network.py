@@ -153,10 +153,5 @@ def export(network: Any, size: int) -> bytes:
     return file.getvalue()
 
 
-def makers() -> dict[str, str]:
-    """The libraries that make a version, with their versions."""
-    return {name: str(needed(name).__version__) for name in ("torch", "ultralytics")}
-
-
 def _refused(name: str, message: str) -> InvalidError:
     return InvalidError(f"learner.{name}: {message}", [Fault(f"learner.{name}", message)])

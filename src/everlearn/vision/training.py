@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everlearn.types import FloatArray
+from everlearn.vision import making
 from everlearn.vision.extra import needed
 
 Progress = Callable[[float], None]
@@ -25,7 +26,7 @@ Progress = Callable[[float], None]
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How long and how hard to train. ``freeze``: how many of the first layers stay as they are (YOLO11's
-    backbone has 11). ``threads``: of the processor (0: as many as PyTorch takes)."""
+    backbone has 11)."""
 
     size: int = 640
     epochs: int = 40
@@ -33,7 +34,6 @@ class Recipe:
     rate: float = 1e-3
     freeze: int = 0
     seed: int = 0
-    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,17 @@ class Picture:
 
 
 def train(network: Any, pictures: Sequence[Picture], recipe: Recipe, progress: Progress) -> None:
-    """Train a network in place on pictures. The same pictures, network and recipe give the same weights on a
-    machine. Raises whatever ``progress`` raises, which ends it."""
+    """Train a network in place on pictures. The same pictures, network and recipe give the same weights with
+    as many threads on the same kind of processor (:mod:`making`). Raises whatever ``progress`` raises, which
+    ends it."""
+    with making.in_one_order():
+        _train(network, pictures, recipe, progress)
+
+
+def _train(network: Any, pictures: Sequence[Picture], recipe: Recipe, progress: Progress) -> None:
     torch = needed("torch")
     loss_of = needed("ultralytics.utils.loss").v8DetectionLoss
     random = np.random.default_rng([recipe.seed, len(pictures)])
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network.to(device).train()
     trained = _thaw(network, recipe.freeze)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from everlearn.errors import Fault, IntegrityError, InvalidError, MissingExtraError
 from everlearn.types import Scalar
+from everlearn.vision import making
 from everlearn.vision.boxes import Box, corners, parse
 from everlearn.vision.extra import LICENCE
 from everlearn.vision.images import letterbox
@@ -80,8 +81,9 @@ class Yolo:
                 raise MissingExtraError(what, "vision")
         self.plan, self.weights, self.size, self.confidence = plan, weights, size, confidence
         self.fresh, self.replay = fresh, replay
-        self._first = Recipe(size, epochs, batch, rate, 0, seed, threads)
-        self._tune = Recipe(size, tune_epochs, batch, tune_rate, freeze, seed, threads)
+        self.threads = threads
+        self._first = Recipe(size, epochs, batch, rate, 0, seed)
+        self._tune = Recipe(size, tune_epochs, batch, tune_rate, freeze, seed)
         self._classes: list[str] = []
         self._learned: dict[str, NDArray[Any]] = {}
         self._onnx, self._made_by = b"", dict[str, str]()
@@ -101,6 +103,10 @@ class Yolo:
 
         Raises InvalidError where no frame has a box.
         """
+        with making.threads(self.threads):
+            self._learn(X, y, progress)
+
+    def _learn(self, X: Sequence[NDArray[np.uint8]], y: Sequence[Any], progress: Progress) -> None:
         from everlearn.vision import network as nets
 
         known = bool(self._learned)
@@ -118,7 +124,8 @@ class Yolo:
             nets.put(network, nets.read_weights(self.weights))
         train(network, pictures, self._tune if known else self._first, progress)
         self._learned, self._classes = nets.weights_of(network), classes
-        self._onnx, self._made_by, self._session = nets.export(network, self.size), nets.makers(), None
+        self._onnx, self._session = nets.export(network, self.size), None
+        self._made_by = making.made_here(self.weights)
 
     def predict(self, X: Sequence[NDArray[np.uint8]], least: float | None = None) -> list[list[Box]]:
         """The boxes of each frame with a score of ``least`` or more (default: ``confidence``)."""
