@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -436,6 +437,26 @@ def test_an_image_is_sent_by_its_bytes_or_by_its_url() -> None:
     assert json.loads(second.content) == {"url": "https://images.example.org/a.jpg"}
     assert second.headers["content-type"] == "application/json"
     assert second.url.params["features"] == '{"camera": "gate 3"}'
+
+
+def test_whose_an_image_is_stands_in_the_body() -> None:
+    wire = Wire({"id": "f1", "boxes": None})
+    with client_of(wire) as client:
+        client.frame("gate", b"\xff\xd8\xff", subject="ann")
+        client.frame("gate", url="https://images.example.org/a.jpg", subject="ann")
+    form, named = wire.requests
+    fields = message_from_bytes(
+        b"Content-Type: " + form.headers["content-type"].encode() + b"\n\n" + form.content
+    )
+    subject, image = fields.get_payload()
+    assert (subject.get_param("name", header="content-disposition"), subject.get_payload()) == (
+        "subject",
+        "ann",
+    )
+    assert image.get_param("name", header="content-disposition") == "image"
+    assert image.get_payload(decode=True) == b"\xff\xd8\xff"
+    assert json.loads(named.content) == {"url": "https://images.example.org/a.jpg", "subject": "ann"}
+    assert not any("ann" in str(request.url) for request in wire.requests)
 
 
 def test_frames_are_listed_page_by_page() -> None:

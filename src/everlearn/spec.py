@@ -381,8 +381,6 @@ def _completed_detection(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_subject(subject: str, spec: ModelSpec) -> None:
     """Raise ValueError for a column that cannot name whose row it is."""
-    if spec.task == "detection":
-        raise ValueError("subject: the images of a detection are not erased by subject: leave it out")
     if subject == spec.target:
         raise ValueError(f"subject {subject!r} is the target: name another column")
     if spec.features.get(subject, "categorical") != "categorical":

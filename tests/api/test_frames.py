@@ -126,6 +126,55 @@ async def test_other_features_are_checked(cam: httpx.AsyncClient) -> None:
         assert says in answer.json()["detail"]
 
 
+async def test_a_frame_says_whose_it_is_by_every_way_that_it_comes(
+    api: httpx.AsyncClient, make_app: Any, connect: Any
+) -> None:
+    pytest.importorskip("cv2", reason="everlearn[vision] is not installed")
+    assert (await api.post("/v1/models", json={**SPEC, "subject": "person"})).status_code == 201
+    form = {"image": ("a.png", png(1), "image/png")}
+    url = {"url": "https://images.example.org/a.png", "subject": "eve"}
+    async with connect(make_app(fetcher=Fetched(png(2)))) as other:
+        sent = {
+            "ann": await send(api, png(), id="1", subject="ann"),
+            "ben": await send(api, png(), id="2", features='{"person": "ben"}'),
+            "dan": await api.post(FRAMES, files=form, data={"subject": "dan"}, params={"id": "3"}),
+            "eve": await other.post(FRAMES, json=url, params={"id": "4"}),
+        }
+    for person, answer in sent.items():
+        assert answer.status_code == 200, answer.text
+        told = (await api.get(f"{FRAMES}/{answer.json()['id']}")).json()
+        assert told["features"]["person"] == person
+    wrong = {"id": "5", "features": '{"person": "ben"}', "subject": "ann"}
+    for query, says in ((wrong, "given twice"), ({"subject": ""}, "is empty")):
+        answer = await send(api, png(), **query)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "subject")
+        assert says in answer.json()["detail"]
+
+
+async def test_a_model_without_subjects_takes_no_frame_of_somebody(detector: httpx.AsyncClient) -> None:
+    answer = await send(detector, b"an image", subject="ann")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "subject")
+    assert "name a column as 'subject'" in answer.json()["detail"]
+
+
+async def test_what_a_frame_is_refused_for_is_found_before_its_image_is_stored(
+    cam: httpx.AsyncClient, place: Any
+) -> None:
+    before = {one.digest for one in place.store.artifacts.stored()}
+    assert (await send(cam, png(), features='{"camera": 1.5}')).status_code == 422
+    assert {one.digest for one in place.store.artifacts.stored()} == before
+
+
+async def test_no_image_is_in_memory_once_it_is_answered(cam: httpx.AsyncClient, place: Any) -> None:
+    """So that nobody is shown what is gone from the store: not by a frame that names its digest, either."""
+    await send(cam, png(), id="f1")
+    digest = (await cam.get(f"{FRAMES}/f1")).json()["image"]
+    assert (await cam.get(f"{FRAMES}/f1/annotated")).status_code == 200
+    assert place.store.artifacts.delete(digest)
+    for path in ("image", "annotated"):
+        assert (await cam.get(f"{FRAMES}/f1/{path}")).status_code == 404
+
+
 async def test_true_boxes_are_labels(cam: httpx.AsyncClient) -> None:
     await send(cam, png(), id="f1")
     box = {"class": "circle", "x1": 10, "y1": 20, "x2": 40.04, "y2": 50}

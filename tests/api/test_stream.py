@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from everlearn.api.stream import Newest
+from everlearn.api.stream import Newest, Shot
 
 SPEC: dict[str, Any] = {
     "name": "cam",
@@ -58,10 +58,10 @@ class Socket:
 async def test_the_newest_frame_is_kept_and_the_others_are_counted() -> None:
     newest = Newest()
     for frame in (b"1", b"2", b"3"):
-        newest.put(frame)
-    assert await newest.take() == (b"3", 2)
-    newest.put(b"4")
-    assert await newest.take() == (b"4", 0)
+        newest.put(Shot(frame))
+    assert await newest.take() == (Shot(b"3"), 2)
+    newest.put(Shot(b"4"))
+    assert await newest.take() == (Shot(b"4"), 0)
     waiting = asyncio.create_task(newest.take())
     await asyncio.sleep(0)
     newest.end()
@@ -100,15 +100,53 @@ async def test_frames_are_answered_and_faults_told(make_app: Callable[..., FastA
         told = json.loads((await socket.get())["text"])
         assert (told["boxes"], told["width"], told["dropped"]) == (None, 160, 0)
         assert (await client.get(f"/v1/models/cam/frames/{told['id']}")).status_code == 200
-        for fault in ({"text": "hello"}, {"bytes": b"no image"}):
+        for fault, names in (({"bytes": b"no image"}, "image"), ({"text": "hello"}, "text")):
             socket.send(**fault)
             told = json.loads((await socket.get())["text"])
             assert told["error"]["status"] == 422
-            assert "image" in told["error"]["detail"]
+            assert told["error"]["detail"].startswith(names)
         await socket.end()
         reader = (await client.post("/v1/keys", json={"name": "r", "scopes": ["read"]})).json()
         socket = Socket(app, PATH, reader["key"])
         assert (await socket.get())["type"] == "websocket.close", "a key that may not predict"
+
+
+async def test_a_text_says_whose_the_frames_after_it_are(
+    make_app: Callable[..., FastAPI], connect: Any
+) -> None:
+    for module in ("onnxruntime", "cv2"):
+        pytest.importorskip(module, reason="everlearn[vision] is not installed")
+    from everlearn.vision import shapes
+    from everlearn.vision.images import encode
+
+    spec = {**SPEC, "subject": "person", "features": {**SPEC["features"], "camera": "categorical"}}
+    app, frame = make_app(), encode(shapes.draw(1).image)
+
+    async def sent(text: str | None = None) -> Any:
+        if text is not None:
+            socket.send(text=text)
+        socket.send(bytes=frame)
+        told = json.loads((await socket.get())["text"])
+        if "error" in told:
+            return told["error"]["detail"]
+        features = (await client.get(f"/v1/models/cam/frames/{told['id']}")).json()["features"]
+        return {name: features.get(name) for name in ("person", "camera")}
+
+    async with connect(app) as client:
+        assert (await client.post("/v1/models", json=spec)).status_code == 201
+        socket = Socket(app, PATH, client.headers["authorization"].partition(" ")[2])
+        assert (await socket.get())["type"] == "websocket.accept"
+        assert await sent() == {"person": None, "camera": None}
+        ann = '{"subject": "ann", "features": {"camera": "gate"}}'
+        assert await sent(ann) == {"person": "ann", "camera": "gate"}
+        assert await sent() == {"person": "ann", "camera": "gate"}
+        assert await sent("{}") == {"person": None, "camera": None}
+        await sent(ann)
+        socket.send(text='{"person": "ben"}')
+        assert "is no JSON of" in json.loads((await socket.get())["text"])["error"]["detail"]
+        assert "is no JSON of" in await sent(), "frames that may be ben's are not ann's"
+        assert "is empty" in await sent('{"subject": ""}')
+        await socket.end()
 
 
 @pytest.mark.slow

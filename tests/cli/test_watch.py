@@ -44,6 +44,26 @@ def test_of_a_stream_the_newest_frame_is_given_and_those_between_are_dropped(vid
     assert frames[-1] >= 180, "the end is the newest"
 
 
+def test_frames_are_sent_with_whose_they_are(
+    video: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent = []
+
+    class Client:
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def frame(self, model: str, image: bytes, **given: Any) -> dict[str, Any]:
+            sent.append((model, image[:3], given["subject"]))
+            return {"id": "f", "version": 0, "boxes": None}
+
+    monkeypatch.setattr("everlearn.cli.connection.connect", lambda *_: Client())
+    watch.watch(video, "gate", fps=10.0, frames=2, subject="ann")
+    assert sent == [("gate", b"\xff\xd8\xff", "ann")] * 2
+
+
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match=r"SOURCE: .*none\.avi.* cannot be opened"):
         list(watch.played(str(tmp_path / "none.avi"), fps=1.0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -28,6 +28,7 @@ from everlearn.api.times import IsoTime, Time, iso
 from everlearn.api.values import Id
 from everlearn.errors import Fault, InvalidError, NotFoundError
 from everlearn.features.schema import Schema
+from everlearn.spec import ModelSpec
 from everlearn.types import Label, Prediction, Row
 from everlearn.vision.boxes import Box, parse, to_text
 from everlearn.vision.drawing import drawn
@@ -38,20 +39,36 @@ from everlearn.vision.measures import measured
 router = APIRouter(prefix="/v1/models/{model}/frames", tags=["frames"], route_class=IdempotentRoute)
 
 QUALITY = 90
+NOTHING = "0" * 64
+"""Stands for an image that is not stored yet."""
 
 
 class UrlBody(BaseModel):
-    """Where the image of a frame is fetched from: a host that ``EVERLEARN_IMAGE_HOSTS`` lists."""
+    """Where the image of a frame is fetched from: a host that ``EVERLEARN_IMAGE_HOSTS`` lists. ``subject``
+    says whose it is."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"url": "https://images.example.org/gate/17.jpg"}}
     )
     url: str = Field(min_length=1, max_length=2000)
+    subject: str | None = None
+
+
+class Sent(NamedTuple):
+    """What the body of a request holds: an image or a URL of one, and whose it is, if that is said."""
+
+    image: bytes
+    url: str | None = None
+    subject: str | None = None
 
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
-    "schema": {"type": "object", "required": ["image"], "properties": {"image": _IMAGE["schema"]}},
+    "schema": {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": _IMAGE["schema"], "subject": {"type": "string"}},
+    },
 }
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -154,6 +171,13 @@ async def send_frame(
     features: Annotated[
         str | None, Query(description='Other features as JSON, such as {"camera": "gate 3"}')
     ] = None,
+    subject: Annotated[
+        str | None,
+        Query(
+            description="Whose frame it is, where the spec names a `subject`. In a form or in JSON it is a "
+            "field of the body, and stands in no URL"
+        ),
+    ] = None,
     _: IdempotencyKey = None,
 ) -> Response:
     """Find the objects in a JPEG or PNG: the body itself, the field ``image`` of a form, or what is at a
@@ -161,18 +185,34 @@ async def send_frame(
 
     The image is stored, and the answer with it, before it is sent.
     """
-    row = _features(features)
+    row: Mapping[str, Any] = _features(features)
     if id is not None and "/" in id:
         raise _fault("id", "must hold no slash: it is a part of the frame's address")
-    image_column((await door.runtime.served(model)).schema)
+    spec = (await door.runtime.served(model)).spec
+    image_column(Schema.from_spec(spec))
     moment = door.parts.clock.now() if at is None else at
-    url = _url(await request.body()) if content_type(request.scope) == JSON else None
-    data = await _image(request) if url is None else await door.fetcher.fetch(url)
+    sent = await _sent(request)
+    row = with_subject(with_subject(row, subject, spec), sent.subject, spec)
+    data = sent.image if sent.url is None else await door.fetcher.fetch(sent.url)
     try:
         answer = await detect(door, model, data, id or new_id(), moment, row)
     except InvalidError as error:
-        raise error if url is None else of_url(error) from None
+        raise error if sent.url is None else of_url(error) from None
     return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def with_subject(row: Mapping[str, Any], subject: str | None, spec: ModelSpec) -> Mapping[str, Any]:
+    """A row with whose it is, in the column that the spec names; raises InvalidError, which names
+    ``subject``, where it names none, or another is named already."""
+    if subject is None:
+        return row
+    if spec.subject is None:
+        raise _fault("subject", "is nowhere to be kept: name a column as 'subject' in the model's spec")
+    if not subject:
+        raise _fault("subject", "is empty: leave it out where a frame is nobody's")
+    if str(row.get(spec.subject, subject)) != subject:
+        raise _fault("subject", "is given twice, and not the same: give it once")
+    return {**row, spec.subject: subject}
 
 
 async def detect(
@@ -181,13 +221,16 @@ async def detect(
     """Store an image, answer it, and return the body of the answer.
 
     Raises InvalidError for what is no image, and whatever
-    :func:`~everlearn.api.predict.record_predictions` raises.
+    :func:`~everlearn.api.predict.record_predictions` raises. What is wrong with the features is found before
+    the image is stored: one that no row shows would be nobody's.
     """
-    served = await door.runtime.served(model)
+    served, images = await door.runtime.served(model), door.runtime.images
     column, named = image_column(served.schema), served.schema.features
-    digest, image, found = await run_in_threadpool(_stored, door.runtime.images, data)
+    served.schema.check([{**features, column: NOTHING}])
+    digest, image, found = await run_in_threadpool(_stored, images, data)
     row = {**{name: value for name, value in found.items() if name in named}, **features, column: digest}
-    return _answer(await record_predictions(door, model, [row], [key], [at]), image)
+    with images.at_hand(digest, image):
+        return _answer(await record_predictions(door, model, [row], [key], [at]), image)
 
 
 def _stored(images: StoredImages, data: bytes) -> tuple[str, Image, dict[str, float]]:
@@ -208,23 +251,25 @@ def _answer(told: Mapping[str, Any], image: Image) -> dict[str, Any]:
     return {**answer, "abstained": True} if given.get("abstained") else answer
 
 
-def _url(body: bytes) -> str:
-    """The URL in a body of JSON; raises InvalidError."""
-    try:
-        return UrlBody.model_validate_json(body).url
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_input=False)) from None
-
-
-async def _image(request: Request) -> bytes:
-    """The image of a request, from its body or from a form."""
+async def _sent(request: Request) -> Sent:
+    """What a request holds: JSON, a form, or the image itself. Raises InvalidError."""
+    if content_type(request.scope) == JSON:
+        return _by_url(await request.body())
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return await request.body()
+        return Sent(await request.body())
     async with request.form(max_files=1, max_fields=1) as form:
-        file = form.get("image")
+        file, subject = form.get("image"), form.get("subject")
         if not isinstance(file, UploadFile):
             raise _fault("image", "is no file of the form: send the JPEG or PNG in this field")
-        return await file.read()
+        return Sent(await file.read(), subject=subject if isinstance(subject, str) else None)
+
+
+def _by_url(body: bytes) -> Sent:
+    try:
+        named = UrlBody.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_input=False)) from None
+    return Sent(b"", named.url, named.subject)
 
 
 def _features(text: str | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Loader:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.images = StoredImages(parts.artifacts)
+        self.images = StoredImages(parts.artifacts, kept=0)
         self._cursors: dict[str, int] = {}
 
     def load(

@@ -2,17 +2,19 @@
 
 A client sends images as binary messages, as fast as it likes, and gets a JSON text for each that was
 answered. While one is being answered only the newest of those that come is kept: the others are dropped,
-and counted. Who may connect follows from the same table as any route, and is asked again for every frame.
+and counted. A text message says what is known of the frames that follow: whose they are, and other features.
+Who may connect follows from the same table as any route, and is asked again for every frame.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -20,7 +22,7 @@ from everlearn.access.needs import met
 from everlearn.access.words import Principal
 from everlearn.api.auth import address_of, bearer
 from everlearn.api.doorkeeper import Doorkeeper
-from everlearn.api.frames import detect
+from everlearn.api.frames import detect, with_subject
 from everlearn.api.parts import Door
 from everlearn.api.permissions import Permissions
 from everlearn.api.predict import new_id
@@ -39,21 +41,37 @@ async def stream(model: str) -> None:  # noqa: ARG001 (a part of the path)
     """Open a WebSocket here: send a JPEG or PNG as a binary message, and get its boxes as JSON.
 
     Each answer is that of ``POST …/frames``, with ``dropped``: how many frames that came before it were
-    passed over. A frame at fault is answered with ``error``, a problem as everywhere.
+    passed over. A frame at fault is answered with ``error``, a problem as everywhere. A text message
+    ``{"subject"?, "features"?}`` says what is known of the frames after it, up to the next one.
     """
     raise HTTPException(426, "This is a WebSocket: ask with 'Upgrade: websocket'", {"Upgrade": "websocket"})
+
+
+class About(BaseModel):
+    """What a text message says of the frames that follow."""
+
+    model_config = ConfigDict(extra="forbid")
+    subject: str | None = None
+    features: dict[str, Any] = {}
+
+
+class Shot(NamedTuple):
+    """A frame as it came, with what was known of it then; ``None`` where that was not to be understood."""
+
+    image: bytes
+    about: About | None = About()
 
 
 class Newest:
     """A place for one frame: a newer one takes it, and the one that was there is dropped."""
 
     def __init__(self) -> None:
-        self._frame: bytes | None = None
+        self._frame: Shot | None = None
         self._there = asyncio.Event()
         self._dropped = 0
         self._over = False
 
-    def put(self, frame: bytes) -> None:
+    def put(self, frame: Shot) -> None:
         """Keep a frame instead of what waits."""
         self._dropped += self._frame is not None
         self._frame = frame
@@ -64,7 +82,7 @@ class Newest:
         self._over = True
         self._there.set()
 
-    async def take(self) -> tuple[bytes, int] | None:
+    async def take(self) -> tuple[Shot, int] | None:
         """The newest frame, and how many were dropped since the last one; ``None`` at the end."""
         await self._there.wait()
         if self._frame is None or self._over:
@@ -131,12 +149,12 @@ class Streams:
             with suppress(OSError, RuntimeError):  # gone meanwhile: its frame is recorded
                 await send({"type": "websocket.send", "text": msgspec.json.encode(told).decode()})
 
-    async def _answer(self, model: str, frame: bytes, dropped: int) -> dict[str, Any]:
+    async def _answer(self, model: str, frame: Shot, dropped: int) -> dict[str, Any]:
         try:
-            if not frame:
-                message = "is no binary message: send a JPEG or PNG as one"
-                raise InvalidError(f"image: {message}", [Fault("image", message)])
-            told = await detect(self._door, model, frame, new_id(), self._door.parts.clock.now(), {})
+            about = _understood(frame)
+            spec = (await self._door.runtime.served(model)).spec
+            row = with_subject(about.features, about.subject, spec)
+            told = await detect(self._door, model, frame.image, new_id(), self._door.parts.clock.now(), row)
         except EverlearnError as error:
             problem = {"type": error.type, "title": error.title, "status": error.status}
             return {"error": {**problem, "detail": error.detail}, "dropped": dropped}
@@ -145,9 +163,32 @@ class Streams:
 
 async def _read_all(receive: Receive, newest: Newest) -> None:
     """Take what comes until the connection ends."""
+    about: About | None = About()
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
             newest.end()
             return
-        newest.put(message.get("bytes") or b"")
+        if (text := message.get("text")) is not None:
+            about = _read(text)
+            if about is not None:
+                continue
+        newest.put(Shot(message.get("bytes") or b"", about))
+
+
+def _read(text: str) -> About | None:
+    try:
+        return About.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def _understood(frame: Shot) -> About:
+    """What is known of a frame; raises InvalidError. What was not to be understood might say whose it is."""
+    if frame.about is None:
+        message = 'is no JSON of {"subject", "features"}: say so of the frames that follow, or send an image'
+        raise InvalidError(f"text: {message}", [Fault("text", message)])
+    if not frame.image:
+        message = "is no binary message: send a JPEG or PNG as one"
+        raise InvalidError(f"image: {message}", [Fault("image", message)])
+    return frame.about

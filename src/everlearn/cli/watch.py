@@ -23,6 +23,13 @@ Frames = Annotated[
 ]
 Quality = Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of the JPEG that is sent.")]
 
+Subject = Annotated[
+    str | None,
+    typer.Option(
+        "--subject", help="Whose frames these are, where the spec names a subject.", show_default=False
+    ),
+]
+
 
 def watch(
     source: Source,
@@ -30,6 +37,7 @@ def watch(
     fps: Fps = 5.0,
     frames: Frames = None,
     quality: Quality = 90,
+    subject: Subject = None,
     url: Url = None,
     key: Key = None,
     data: Data = None,
@@ -43,7 +51,7 @@ def watch(
     sent = 0
     with connect(url, key, data) as client:
         for at, picture in pictures:
-            answer = client.frame(model, _jpeg(picture, quality), at=at)
+            answer = client.frame(model, _jpeg(picture, quality), at=at, subject=subject)
             sent += 1
             if as_json:
                 show_json(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,12 +40,14 @@ class FrameVerbs:
         features: Mapping[str, Any] | None = None,
         *,
         url: str | None = None,
+        subject: str | None = None,
     ) -> Call[Record]:
         """Find the objects in a JPEG or PNG: ``{"id", "version", "width", "height", "boxes"}``.
 
         ``image`` holds the bytes of the file, or the server fetches it from ``url``, on a host that it was
         told to. A box has ``class``, ``x1``, ``y1``, ``x2``, ``y2`` in pixels, and ``score``; ``boxes`` is
-        ``None`` while nothing is known. Raises InvalidError for what is no image.
+        ``None`` while nothing is known. ``subject`` says whose frame it is, for a model whose spec names such
+        a column. Raises InvalidError for what is no image.
         """
         if (image is None) == (url is None):
             message = "send the bytes of one, or the url of one"
@@ -54,7 +57,10 @@ class FrameVerbs:
             params["at"] = to_time(at)
         if features is not None:
             params["features"] = json.dumps(dict(features))
-        kind, content = ("application/octet-stream", image) if url is None else _by_url(url)
+        if url is not None:
+            kind, content = _by_url(url, subject)
+        else:
+            kind, content = _by_bytes(image or b"", subject)
         return Call("POST", path(model, "frames"), read_record, params, {"Content-Type": kind}, content)
 
     @Verb
@@ -120,5 +126,19 @@ class FrameVerbs:
         )
 
 
-def _by_url(url: str) -> tuple[str, bytes]:
-    return "application/json", to_json({"url": url})
+def _by_url(url: str, subject: str | None) -> tuple[str, bytes]:
+    return "application/json", to_json({"url": url} if subject is None else {"url": url, "subject": subject})
+
+
+def _by_bytes(image: bytes, subject: str | None) -> tuple[str, bytes]:
+    """The image itself; with whose it is as a form (RFC 7578), so that no URL says it."""
+    if subject is None:
+        return "application/octet-stream", image
+    boundary = uuid.uuid4().hex
+    parts = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="subject"\r\n\r\n{subject}\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    content = b"".join((parts.encode(), image, f"\r\n--{boundary}--\r\n".encode()))
+    return f"multipart/form-data; boundary={boundary}", content

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, overload
 
 import numpy as np
@@ -27,7 +28,7 @@ Images: TypeAlias = Callable[[str], Image]
 FILE = "image"
 KIND = "image"
 KEPT = 48 << 20
-"""Bytes of decoded images that are kept at hand."""
+"""Bytes of decoded images that are kept at hand for the time of a job."""
 
 CARRIED = 4
 """Frames that a version carries with it, to test itself by: their images may be gone from the store later."""
@@ -56,18 +57,37 @@ class Store(Protocol):
 
 
 class StoredImages:
-    """Images of a store, the newest decoded ones at hand. Safe for threads."""
+    """Images of a store, with up to ``kept`` bytes of the newest decoded ones at hand. Safe for threads.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Who answers requests keeps none (0), but for as long as :meth:`at_hand` lasts: what is removed from the
+    store is shown and answered by nobody from then on.
+    """
+
+    def __init__(self, store: Store, kept: int = KEPT) -> None:
+        self._store, self._limit = store, kept
         self._kept: OrderedDict[str, Image] = OrderedDict()
+        self._held: dict[str, tuple[Image, int]] = {}
         self._lock = threading.Lock()
 
     def __call__(self, digest: str) -> Image:
         """The image; raises NotFoundError where it was removed or never was."""
         with self._lock:
-            found = self._kept.get(digest)
+            held = self._held.get(digest)
+            found = self._kept.get(digest) if held is None else held[0]
         return found if found is not None else self._keep(digest, decode(self.raw(digest)))
+
+    @contextmanager
+    def at_hand(self, digest: str, image: Image) -> Iterator[None]:
+        """Have an image ready for who asks for it, for now."""
+        with self._lock:
+            self._held[digest] = (image, self._held.get(digest, (image, 0))[1] + 1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                image, count = self._held.pop(digest)
+                if count > 1:
+                    self._held[digest] = (image, count - 1)
 
     def raw(self, digest: str) -> bytes:
         """An image as it was sent; raises NotFoundError."""
@@ -86,7 +106,7 @@ class StoredImages:
         with self._lock:
             self._kept[digest] = image
             self._kept.move_to_end(digest)
-            while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > KEPT:
+            while self._kept and sum(one.nbytes for one in self._kept.values()) > self._limit:
                 self._kept.popitem(last=False)
         return image
 
