@@ -26,9 +26,6 @@ SUMMED: Mapping[Task, tuple[str, ...]] = {
 SIDES = ("version", "served")
 """Whose scores: those of the version, and those of what was served."""
 
-FLAT = 1e-12
-"""A truth whose variance is under this share of its mean square does not vary: the rest is rounding."""
-
 
 def shown_metric(metric: str | None, task: Task) -> str:
     """The model's metric, or the one that stands in for it."""
@@ -107,14 +104,19 @@ class Sums:
     def _add_errors(self, scored: Mapping[str, Scored]) -> None:
         truth = float(scored["version"].truth)
         self._sum("truth", truth)
-        self._sum("truth.square", truth * truth)
+        self._sum_square("truth.square", truth)
         for side, one in scored.items():
             size = abs(float(one.value or 0.0) - truth)
             self._sum(f"{side}.absolute", size)
-            self._sum(f"{side}.square", size * size)
+            self._sum_square(f"{side}.square", size)
 
     def _sum(self, name: str, number: float) -> None:
         add_exactly(self.partials.setdefault(name, []), number)
+
+    def _sum_square(self, name: str, number: float) -> None:
+        square = number * number
+        self._sum(name, square)
+        self._sum(name, float(Fraction(number) ** 2 - Fraction(square)))  # what the product has lost
 
     def _count(self, side: str, one: Scored) -> None:
         truth = class_key(one.truth)
@@ -153,11 +155,10 @@ def _errors(parts: Sequence[Mapping[str, Any]], both: int, side: str) -> dict[st
     square = _exact(parts, f"{side}.square")
     truths, squares = _exact(parts, "truth"), _exact(parts, "truth.square")
     spread = squares - truths * truths / both
-    varies = spread > FLAT * squares
     return {
         "mae": _total(parts, f"{side}.absolute") / both,
         "rmse": math.sqrt(float(square) / both),
-        "r2": 1.0 - float(square / spread) if varies else None,
+        "r2": 1.0 - float(square / spread) if spread else None,
     }
 
 
