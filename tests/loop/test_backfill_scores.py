@@ -119,6 +119,13 @@ def test_large_numbers_lose_nothing_to_cancellation() -> None:
     assert math.isclose(found["r2"], 1 - 0.25 / ((1000**2 - 1) / 12), rel_tol=1e-12)
 
 
+def test_numbers_that_no_square_holds_break_nothing() -> None:
+    cases: list[Case] = [(1e300, Output(-1e300), Output(0.0)), (0.0, Output(1e-300), Output(0.0))]
+    found = scores([part(cases, "regression", "rmse")], "regression", "rmse")
+    assert found["served"]["mae"] == 5e299
+    assert all(math.isfinite(number) for side in found.values() for number in side.values())
+
+
 def test_a_metric_that_needs_all_rows_has_one_that_stands_in() -> None:
     assert shown_metric("auc", "classification") == shown_metric("kappa_t", "classification") == "accuracy"
     assert shown_metric("r2", "regression") == "r2"

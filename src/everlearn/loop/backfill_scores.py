@@ -7,12 +7,13 @@ Precision Floating-Point Arithmetic", Grow-Expansion), so that the parts of any 
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from everlearn.loop.measures import ratio
+from everlearn.loop.measures import FLAT, ratio
 from everlearn.loop.scored import Scored, log_loss, right, score_row
 from everlearn.predictor import class_key
 from everlearn.types import Output, Scalar, Task
@@ -22,6 +23,9 @@ SUMMED: Mapping[Task, tuple[str, ...]] = {
     "regression": ("mae", "rmse", "r2"),
 }
 """The metrics that sums tell; the first stands in for those that need all rows at once."""
+
+HUGE = 1e150
+"""Numbers beyond it are squared as if they were it, so that no sum of squares overflows."""
 
 SIDES = ("version", "served")
 """Whose scores: those of the version, and those of what was served."""
@@ -114,6 +118,7 @@ class Sums:
         add_exactly(self.partials.setdefault(name, []), number)
 
     def _sum_square(self, name: str, number: float) -> None:
+        number = max(-HUGE, min(HUGE, number))
         square = number * number
         self._sum(name, square)
         self._sum(name, float(Fraction(number) ** 2 - Fraction(square)))  # what the product has lost
@@ -158,8 +163,14 @@ def _errors(parts: Sequence[Mapping[str, Any]], both: int, side: str) -> dict[st
     return {
         "mae": _total(parts, f"{side}.absolute") / both,
         "rmse": math.sqrt(float(square) / both),
-        "r2": 1.0 - float(square / spread) if spread else None,
+        "r2": _r2(square, spread) if spread > FLAT * squares else None,
     }
+
+
+def _r2(square: Fraction, spread: Fraction) -> float | None:
+    """R²; ``None`` where it is too far below 0 for a float."""
+    share = square / spread
+    return 1.0 - float(share) if share < sys.float_info.max else None
 
 
 def _f1(parts: Sequence[Mapping[str, Any]], side: str) -> float | None:
