@@ -107,7 +107,7 @@ class Sums:
 
     def _add_errors(self, scored: Mapping[str, Scored]) -> None:
         truth = float(scored["version"].truth)
-        self._sum("truth", truth)
+        self._sum("truth", _held(truth))
         self._sum_square("truth.square", truth)
         for side, one in scored.items():
             size = abs(float(one.value or 0.0) - truth)
@@ -118,7 +118,7 @@ class Sums:
         add_exactly(self.partials.setdefault(name, []), number)
 
     def _sum_square(self, name: str, number: float) -> None:
-        number = max(-HUGE, min(HUGE, number))
+        number = _held(number)
         square = number * number
         self._sum(name, square)
         self._sum(name, float(Fraction(number) ** 2 - Fraction(square)))  # what the product has lost
@@ -129,6 +129,10 @@ class Sums:
         if one.value is not None:
             self.totals[side][class_key(one.value)] += 1
         self.hits[side][truth] += right(one)
+
+
+def _held(number: float) -> float:
+    return max(-HUGE, min(HUGE, number))
 
 
 def _plain(counts: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
