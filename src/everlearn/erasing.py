@@ -6,26 +6,37 @@ learned the rows are retired and their artifacts removed, and the champion, if i
 by one that never saw the rows: as soon as the gate does not find it worse, at the deadline whatever the gate
 says. Then everything is searched, the record is made again, and a certificate is signed. Stopped anywhere, it
 goes on where it was.
+
+The images of the rows go once no other row shows them, of no model.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from loguru import logger
 
 from everlearn import __version__, erasure_proof
 from everlearn.certificates import FORMAT, Seal
-from everlearn.erasure_proof import Proof, Removed, prove, sha256, versions_of
-from everlearn.errors import EverlearnError, IntegrityError, NotFoundError
+from everlearn.erasure_proof import (
+    Proof,
+    Removed,
+    prove,
+    sha256,
+    showing,
+    shown,
+    stores_image,
+    versions_of,
+)
+from everlearn.errors import EverlearnError, IntegrityError
 from everlearn.loop import backfill_erasing
-from everlearn.loop.erasing import digests_in
+from everlearn.loop.erasing import image_columns
 from everlearn.loop.state import LoopState, load
 from everlearn.loop.training import Progress, silent
-from everlearn.ports import Backlog, Clock, Erasures, all_specs
+from everlearn.ports import Backlog, Clock, Erasures
 from everlearn.sweeping import reachable
 from everlearn.types import (
     Decision,
@@ -33,13 +44,10 @@ from everlearn.types import (
     Erasure,
     ErasureState,
     EventKind,
-    LoadedExample,
     NewEvent,
-    Prediction,
     Version,
     VersionState,
 )
-from everlearn.vision.frames import is_image
 
 ERASING = "erasing"
 """The lease of who carries erasures through."""
@@ -47,10 +55,18 @@ ERASING = "erasing"
 EVERY = 2.0
 """Seconds between two looks at the erasures that are not done."""
 
-BATCH = 2000
+SENDING = 60.0
+"""Seconds after which an image that was stored has its row, if it is ever to have one."""
 
 ASK_AGAIN = 600
 """Seconds after which a clean version is asked for again, where none is being made or tried."""
+
+HOLD_EVERY = 5.0
+"""Seconds between two looks at whether to go on, while a proof is at work."""
+
+
+class StoppedError(Exception):
+    """There is no time to end a proof: the next process makes it."""
 
 
 class Parts(erasure_proof.Parts, Protocol):
@@ -71,7 +87,10 @@ class Eraser:
         self._parts, self._seal, self._may = parts, seal, may
         self._scrubbed: set[tuple[str, int]] = set()
         self._failed: dict[str, str] = {}
-        self._images: dict[str, int] = {}
+        self._removed: dict[str, set[str]] = {}
+        self._images: dict[str, list[str]] = {}
+        self._stop: threading.Event | None = None
+        self._looked = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Go on until told to stop."""
@@ -79,6 +98,8 @@ class Eraser:
             try:
                 for done in self.run_once(stop) if self._may() else ():
                     logger.info("{}: {} is done, and certified", done.model, done.id)
+            except StoppedError:
+                return
             except EverlearnError as error:
                 logger.warning("erasures wait: {}", error)
             except Exception as error:
@@ -87,6 +108,7 @@ class Eraser:
 
     def run_once(self, stop: threading.Event | None = None) -> Iterator[Erasure]:
         """Take every erasure that is not done a step further, the oldest first; those that are done by it."""
+        self._stop = stop
         for erasure in reversed(self._parts.erasures.list(open_only=True)):
             if stop is not None and stop.is_set():
                 return
@@ -109,7 +131,7 @@ class Eraser:
         if state.has_erased(champion):
             self._replace(erasure, state)
             return False
-        return self._certify(erasure, removed, images)
+        return images is not None and self._certify(erasure, removed, images)
 
     def _remove(self, withdrawn: Sequence[Version], champion: int) -> list[str]:
         """Remove the artifacts of withdrawn versions but for that of the champion; the digests of all."""
@@ -122,39 +144,28 @@ class Eraser:
             artifacts.delete(digest)
         return loose
 
-    def _remove_images(self, erasure: Erasure) -> int:
-        """Remove the images of erased rows that no other row shows, of no model; how many they were.
+    def _remove_images(self, erasure: Erasure) -> list[str] | None:
+        """Remove the images of erased rows that no other row shows, of no model; their digests.
 
-        Once is enough: whoever sends an image again stores it again.
+        ``None`` while one is there that may be getting a row: whoever sends an image again stores it again.
         """
-        if erasure.id not in self._images:
-            sought = set(erasure.gone.files if erasure.gone else ())
-            for model in self._showing(erasure.model) if sought else ():
-                sought -= self._shown(model)
-            found = 0
-            for digest in sought:
-                with suppress(NotFoundError, IntegrityError):
-                    if is_image(self._parts.artifacts.get(digest)):
-                        # unless it was sent again since
-                        found += self._parts.artifacts.delete(digest, erasure.at)
-            self._images[erasure.id] = found
+        if erasure.id in self._images:
+            return self._images[erasure.id]
+        parts, sought = self._parts, set(erasure.gone.files if erasure.gone else ())
+        for model in showing(parts, erasure.model) if sought else ():
+            sought -= shown(parts, model)
+        removed = self._removed.setdefault(erasure.id, set())
+        there = {digest for digest in sought if stores_image(parts.artifacts, digest)}
+        there -= reachable(parts) if there else there  # damaged versions
+        before = max(erasure.at, parts.clock.now() - SENDING)
+        gone = {digest for digest in there if parts.artifacts.delete(digest, before)}
+        removed |= gone
+        if there - gone:
+            return None
+        # What rows of a detector name are images: also those that were removed before this process began.
+        named = image_columns(parts.models.get(erasure.model).features)
+        self._images[erasure.id] = sorted(sought if named else removed)
         return self._images[erasure.id]
-
-    def _showing(self, model: str) -> list[str]:
-        """The model, and all others that have images: one that was sent to two is stored once."""
-        others = [spec.name for spec in all_specs(self._parts.models) if "image" in spec.features.values()]
-        return [model, *(name for name in others if name != model)]
-
-    def _shown(self, model: str) -> set[str]:
-        """The digests in the rows of a model."""
-        found: set[str] = set()
-        after = 0
-        with suppress(NotFoundError):  # deleted meanwhile
-            while events := self._parts.log.read(model, after, BATCH):
-                rows = (event.features for event in events if isinstance(event, Prediction | LoadedExample))
-                found |= digests_in(rows)
-                after = events[-1].seq
-        return found
 
     # -- the champion ------------------------------------------------------------------------------------
 
@@ -184,24 +195,33 @@ class Eraser:
 
     # -- the certificate ---------------------------------------------------------------------------------
 
-    def _certify(self, erasure: Erasure, artifacts: Sequence[str], images: int) -> bool:
+    def _certify(self, erasure: Erasure, artifacts: Sequence[str], images: Sequence[str]) -> bool:
         parts = self._parts
         assert erasure.gone is not None
         floor = parts.retention.floor(erasure.model)
         state = sha256(floor.state) if floor is not None and floor.seq == erasure.seq else None
         standing = {str(one.number): one.digest for one in self._standing(erasure.model) if one.digest}
-        removed = Removed(ranges(erasure.gone.seqs), artifacts, state, standing)
-        proof = prove(parts, erasure, removed)
+        salted = sorted(parts.remains.salted(erasure, images))
+        removed = Removed(ranges(erasure.gone.seqs), artifacts, state, standing, salted)
+        proof = prove(parts, erasure, removed, self._going_on)
         if proof.failures:
+            self._images.pop(erasure.id, None)
             self._tell(erasure, proof)
             return False
         fresh = parts.erasures.get(erasure.id)
         body = certificate(fresh, removed, proof, self._decision(erasure), parts.clock.now())
         champion = parts.versions.champion(erasure.model)
-        body["images_removed"] = images
         body["champion"] = {"version": champion.version, "artifact": champion.digest}
         parts.erasures.finish(erasure, self._seal.sign(body), parts.clock.now())
         return True
+
+    def _going_on(self, share: float) -> None:  # noqa: ARG002 (a progress)
+        """Keep the lease while a proof is at work, and end it where there is no time left."""
+        if self._stop is not None and self._stop.is_set():
+            raise StoppedError
+        if time.monotonic() - self._looked > HOLD_EVERY:
+            self._looked = time.monotonic()
+            self._may()
 
     def _standing(self, model: str) -> Iterator[Version]:
         return (
@@ -238,6 +258,8 @@ def certificate(
         "positions": [list(pair) for pair in removed.positions],
         "withdrawn": [] if decision is None else list(decision.evidence.get("versions", [])),
         "artifacts_removed": list(removed.artifacts),
+        "images_removed": len(removed.images),
+        "images": list(removed.images),
         "versions": dict(removed.versions),
         "state": removed.state,
         "proof": dict(proof.numbers),
@@ -250,7 +272,8 @@ def check(parts: Parts, seal: Seal, given: Mapping[str, Any], progress: Progress
         raise IntegrityError("The certificate is not as this installation signed it")
     erasure = parts.erasures.get(str(given["id"]))
     positions = [(int(first), int(last)) for first, last in given["positions"]]
-    removed = Removed(positions, given["artifacts_removed"], given["state"], given["versions"])
+    artifacts, images = given["artifacts_removed"], given.get("images", [])
+    removed = Removed(positions, artifacts, given["state"], given["versions"], images)
     return prove(parts, erasure, removed, progress)
 
 

@@ -9,7 +9,7 @@ return what the caller must know; methods that ask change nothing. All raise
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from everlearn.spec import ModelSpec
@@ -293,8 +293,19 @@ class Search(Protocol):
 class Remains(Protocol):
     """What an erasure should have removed, wherever it may be."""
 
-    def search(self, erasure: Erasure, column: str | None, positions: list[tuple[int, int]]) -> Search:
-        """Look through everything for what was removed; ``positions`` are ranges (first, last) of the log."""
+    def search(
+        self,
+        erasure: Erasure,
+        column: str | None,
+        positions: list[tuple[int, int]],
+        images: Collection[str] = (),
+    ) -> Search:
+        """Look through everything for what was removed; ``positions`` are ranges (first, last) of the log,
+        ``images`` salted digests of the digests under which images were stored."""
+        ...
+
+    def salted(self, erasure: Erasure, texts: Iterable[str]) -> list[str]:
+        """The salted digests of some texts, as an erasure tells of what it removed."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import msgspec
 from everlearn.adapters import rules
 from everlearn.adapters.memory_data import ModelData, SharedData
 from everlearn.adapters.scrub_rules import MAKING, WHY, Sought, kept_of, without
-from everlearn.loop.erasing import strings
+from everlearn.loop.erasing import digests_in, image_columns, strings
 from everlearn.ports import Ledger
 from everlearn.types import (
     ENDED,
@@ -47,7 +47,8 @@ class MemoryErasures:
         digest = rules.digest_of(model, subject)
         with self._data.lock:
             kept = self._data.model(model)
-            gone = kept.log.erase(column, subject, kept.checkpoint.cursor)
+            images = image_columns(kept.spec.features)
+            gone = kept.log.erase(column, subject, kept.checkpoint.cursor, images)
             if not gone.seqs:
                 same = [one for one in self.list(model) if one.subject == digest]
                 if not same:
@@ -203,7 +204,17 @@ class MemoryRemains:
     def __init__(self, data: SharedData) -> None:
         self._data = data
 
-    def search(self, erasure: Erasure, column: str | None, positions: list[tuple[int, int]]) -> _Found:
+    def salted(self, erasure: Erasure, texts: Iterable[str]) -> list[str]:
+        """See the port."""
+        return [rules.digest_of(erasure.model, text) for text in texts]
+
+    def search(
+        self,
+        erasure: Erasure,
+        column: str | None,
+        positions: list[tuple[int, int]],
+        images: Collection[str] = (),
+    ) -> _Found:
         """See the port."""
         with self._data.lock:
             kept = self._data.model(erasure.model)
@@ -212,6 +223,11 @@ class MemoryRemains:
             held = [kept.log.events[seq - 1] for first, last in positions for seq in range(first, last + 1)]
             filled = [event.seq for event in held if not isinstance(event, Tick)]
             found.leftovers.extend(f"events at position {seq} holds what was erased there" for seq in filled)
+            rows = (
+                event.features for event in kept.log.events[: erasure.seq] if isinstance(event, Prediction)
+            )
+            if set(images).intersection(self.salted(erasure, digests_in(rows))):
+                found.leftovers.append("events holds an image")
             for store, texts in self._texts(kept, erasure, column):
                 found.read[store] = found.read.get(store, 0) + 1
                 digests = {rules.digest_of(erasure.model, text) for text in texts}

@@ -171,8 +171,11 @@ class ModelLog:
                 found[name] = (prediction, _joined(history[-1], prediction) if history else None)
         return found
 
-    def erase(self, column: str, subject: str, cursor: int) -> Gone:
-        """Put ticks in the place of a subject's events and of the labels of their predictions."""
+    def erase(self, column: str, subject: str, cursor: int, images: Sequence[str] = ()) -> Gone:
+        """Put ticks in the place of a subject's events and of the labels of their predictions.
+
+        ``images`` are the columns that hold images.
+        """
         rows = [e for e in self.events if isinstance(e, Prediction | LoadedExample)]
         rows = [e for e in rows if e.features.get(column) == subject]
         predictions = [e for e in rows if isinstance(e, Prediction)]
@@ -194,7 +197,8 @@ class ModelLog:
         self.erased |= ids
         truths = sorted((seq, value) for seq, value in learned if seq <= cursor and value is not None)
         known = min((seq for seq, _ in learned), default=None)
-        numbers, files = sorted(e.row for e in predictions), sorted(digests_in(e.features for e in rows))
+        numbers = sorted(e.row for e in predictions)
+        files = sorted(digests_in((e.features for e in rows), images))
         return Gone(sorted(ids), numbers, seqs, truths, known, files)
 
     def head(self) -> Head:

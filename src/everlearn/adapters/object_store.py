@@ -3,7 +3,7 @@
 ``URL/ab/abcd…/`` holds the files of the bundle with the digest ``abcd…``. Its manifest is written last and is
 the digest's text, so an upload that dies leaves nothing that is taken for a bundle. What is read is verified
 before it is parsed. Copies of what was verified lie in a folder of this machine, for the next process and for
-when the store is down.
+when the store is down; of images there are none.
 
 Nobody can take several objects away in one step, so a ``delete`` that must not meet a ``put`` raises a flag,
 ``URL/.sweeping/abcd…/``, before it looks how old the bundle is; and a ``put`` looks for the flag after it has
@@ -32,6 +32,7 @@ from everlearn.adapters.bundles import (
 from everlearn.adapters.object_files import open_store, refused, words_of
 from everlearn.errors import EverlearnError, IntegrityError, NotFoundError, UnavailableError
 from everlearn.types import Bundle, Stored
+from everlearn.vision.frames import is_image
 
 T = TypeVar("T")
 
@@ -85,8 +86,7 @@ class ObjectArtifacts:
             unsent = files
         else:
             raise UnavailableError(f"Artifact {digest[:12]}… is deleted from {self.url} again and again")
-        if self._cache is not None:
-            self._cache.keep(digest, files)
+        self._copy(digest, bundle, files)
         return digest
 
     def get(self, digest: str) -> Bundle:
@@ -178,9 +178,13 @@ class ObjectArtifacts:
         if len(self._seen) >= REMEMBERED:
             self._seen.clear()
         self._seen[digest] = _fingerprint(listed)
-        if self._cache is not None:
-            self._cache.keep(digest, files)
+        self._copy(digest, bundle, files)
         return bundle
+
+    def _copy(self, digest: str, bundle: Bundle, files: Mapping[str, bytes]) -> None:
+        """Keep a copy on this machine; of images none, so that what is removed is removed everywhere."""
+        if self._cache is not None and not is_image(bundle):
+            self._cache.keep(digest, files)
 
     def _verified(self, digest: str, listed: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
         """The files of a bundle; what its manifest does not name, or has another size, is not fetched."""

@@ -139,6 +139,8 @@ def verify(
         searched = sum(found.numbers["rows_searched"].values())
         again = found.numbers["versions_made_again"]
         typer.echo(f"{searched} rows searched, {again} results of jobs computed again")
+        for line in found.numbers["proven_by_search_alone"]:
+            typer.echo(f"by the search alone: {line}")
         for failure in found.failures:
             typer.echo(failure, err=True)
     if found.failures:

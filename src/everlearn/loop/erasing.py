@@ -151,15 +151,24 @@ def strings(value: Any) -> Iterator[str]:
             waiting += one
 
 
-def digests_in(rows: Iterable[Row]) -> set[str]:
+def image_columns(features: Mapping[str, str]) -> list[str]:
+    """The features (by kind) that hold images."""
+    return [name for name, kind in features.items() if kind == "image"]
+
+
+def digests_in(rows: Iterable[Row], columns: Collection[str] = ()) -> set[str]:
     """The SHA-256 digests (64 hex digits) among the cells of rows: what is stored under them may be theirs.
 
-    >>> digests_in([{"image": "0" * 64, "x": 1.0, "town": "here"}]) == {"0" * 64}
-    True
+    ``columns``: those that hold images. Without any, all are looked through.
+
+    >>> row = {"image": "0" * 64, "x": 1.0, "person": "1" * 64}
+    >>> digests_in([row], ["image"]) == {"0" * 64}, len(digests_in([row]))
+    (True, 2)
     """
     return {
         cell
         for row in rows
-        for cell in row.values()
+        for name, cell in row.items()
         if isinstance(cell, str) and len(cell) == 64 and _HEX.issuperset(cell)
+        if not columns or name in columns
     }

@@ -18,8 +18,8 @@ from everlearn.adapters.sql.database import Database, locked_model_row, model_id
 from everlearn.adapters.sql.ledger import write_step
 from everlearn.adapters.sql.log import append_locked
 from everlearn.adapters.sql.scrubbing import scrub
-from everlearn.adapters.sql.tables import erased_ids, erasures, events, log_floors, models
-from everlearn.loop.erasing import digests_in
+from everlearn.adapters.sql.tables import erased_ids, erasures, events, log_floors, models, specs
+from everlearn.loop.erasing import digests_in, image_columns
 from everlearn.types import Erasure, ErasureState, EventKind, Gone, NewEvent, Step
 
 _BLANK = dict.fromkeys(("key", "ref", "row", "version", "features", "value", "body", "source"))
@@ -52,7 +52,7 @@ class SqlErasures:
             if not found:
                 return _earlier(connection, row, digest, subject)
             salt = salt or secrets.token_hex(16)
-            gone = _take_out(connection, row, found)
+            gone = _take_out(connection, row, found, _images(connection, row.id))
             name = f"erasure-{uuid.uuid4().hex[:16]}"
             ids = [{"model_id": row.id, "digest": digest_of(salt, key), "erasure": name} for key in gone.ids]
             for some in chunks(ids):
@@ -166,7 +166,13 @@ def _still(connection: Connection, model: int, rows: Sequence[Any]) -> list[Any]
     return [row for row in rows if row.seq in there]
 
 
-def _take_out(connection: Connection, model: Row[Any], rows: Sequence[Any]) -> Gone:
+def _images(connection: Connection, model: int) -> list[str]:
+    """The columns of a model that hold images."""
+    spec = connection.scalar(select(specs.c.spec).where(specs.c.model_id == model))
+    return image_columns(from_json(spec)["features"])
+
+
+def _take_out(connection: Connection, model: Row[Any], rows: Sequence[Any], images: Sequence[str]) -> Gone:
     """Put ticks in the place of events, and of the labels of those that are predictions."""
     predictions = {row.key: row for row in rows if row.kind == PREDICTION}
     examples = [row for row in rows if row.kind == EXAMPLE]
@@ -185,7 +191,7 @@ def _take_out(connection: Connection, model: Row[Any], rows: Sequence[Any]) -> G
     connection.execute(update(models).where(models.c.id == model.id).values(counts))
     numbers = sorted(row.row for row in predictions.values())
     known = min((seq for seq, _ in learned), default=None)
-    files = sorted(digests_in(from_json(row.features) for row in rows))
+    files = sorted(digests_in((from_json(row.features) for row in rows), images))
     return Gone(sorted(predictions), numbers, seqs, truths, known, files)
 
 
