@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select
 
 from everlearn.adapters.memory import ManualClock, MemoryArtifacts, MemoryStore
+from everlearn.adapters.rules import Reply
 from everlearn.adapters.sql import SqlStore
 from everlearn.adapters.sql.tables import checkpoints, events, jobs, versions
 from everlearn.certificates import Seal
@@ -582,6 +583,33 @@ def test_old_events_are_dropped_though_people_are_erased_every_day(
     assert live.proven().identical
     live.erase("ann")
     assert check(live.parts, SEAL, live.carry_through().certificate).failures == ()
+
+
+@pytest.mark.parametrize("store", ["sqlite", POSTGRES])
+def test_answers_that_were_given_to_a_path_with_an_id_go_whenever_they_come(
+    open_live: Callable[..., Live],
+) -> None:
+    live = open_live()
+    live.ask(60)
+    scopes = [f"key:k POST /v1/models/m/frames/{who}/boxes" for who in ("ann-1", "ben-1")]
+    gone = live.erase("ann").gone.ids[0]
+    scopes[0] = scopes[0].replace("ann-1", gone)
+
+    def answered() -> None:
+        for scope in scopes:
+            live.store.receipts.put(scope, "k", Reply("d", 200, b'{"accepted": 1}', START))
+
+    answered()
+    live.advance()
+    eraser = Eraser(live.parts, SEAL)
+    certify, eraser._certify = eraser._certify, lambda *_: False  # type: ignore[method-assign]
+    list(eraser.run_once())
+    assert [live.store.receipts.get(scope, "k") is None for scope in scopes] == [True, False]
+    answered()  # a label that came late
+    eraser._certify = certify  # type: ignore[method-assign]
+    rounds = [list(eraser.run_once()) for _ in range(3)]
+    assert sum(map(len, rounds)) == 1
+    assert live.store.receipts.get(scopes[0], "k") is None
 
 
 def test_the_images_of_rows_go_too_but_not_those_that_others_show(open_live: Callable[..., Live]) -> None:

@@ -203,9 +203,10 @@ class Eraser:
         standing = {str(one.number): one.digest for one in self._standing(erasure.model) if one.digest}
         salted = sorted(parts.remains.salted(erasure, images))
         removed = Removed(ranges(erasure.gone.seqs), artifacts, state, standing, salted)
-        proof = prove(parts, erasure, removed, self._going_on)
-        if proof.failures:
+        proof = prove(parts, erasure, removed, self._going_on, whole=False)
+        if proof.failures:  # somebody may have brought it back: it is looked for and removed again
             self._images.pop(erasure.id, None)
+            self._scrubbed = {one for one in self._scrubbed if one[0] != erasure.id}
             self._tell(erasure, proof)
             return False
         fresh = parts.erasures.get(erasure.id)

@@ -225,9 +225,9 @@ class MemoryReceipts:
         """Keep an answer; returns the one that was kept first if there is one already."""
         return self._replies.setdefault((scope, key), reply)
 
-    def scrub(self, named: Callable[[bytes], bool]) -> int:
-        """Remove the answers that name what is erased; how many they were."""
-        found = [key for key, reply in list(self._replies.items()) if named(reply.body)]
+    def scrub(self, named: Callable[[str, bytes], bool]) -> int:
+        """Remove the answers that name what is erased, or were given to a path that does; how many."""
+        found = [key for key, reply in list(self._replies.items()) if named(key[0], reply.body)]
         return sum(self._replies.pop(key, None) is not None for key in found)
 
     def forget(self, before: float) -> int:

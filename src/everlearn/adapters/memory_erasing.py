@@ -33,7 +33,7 @@ from everlearn.types import (
 class Answers(Protocol):
     """The answers that are kept for repeats."""
 
-    def scrub(self, named: Callable[[bytes], bool]) -> int: ...  # noqa: D102
+    def scrub(self, named: Callable[[str, bytes], bool]) -> int: ...  # noqa: D102
 
 
 class MemoryErasures:
@@ -108,7 +108,9 @@ class MemoryErasures:
             found = {
                 "jobs": len(places),
                 "outcomes": _outcomes(kept, sought, places),
-                "answers": self._answers.scrub(lambda body: _names(body, sought)),
+                "answers": self._answers.scrub(
+                    lambda scope, body: sought.named_by(scope) or _names(body, sought)
+                ),
                 "versions": _retire(kept, versions),
             }
             changed = {name: count for name, count in found.items() if count}

@@ -36,6 +36,10 @@ class Sought:
             return job.state not in ENDED or bool(job.result)
         return self.named_in(job.spec.arguments) or self.named_in(job.result)
 
+    def named_by(self, scope: str) -> bool:
+        """Whether the path that an answer was given to names one of the predictions: those of frames do."""
+        return not self.ids.isdisjoint(scope.split("/"))
+
     def named_in(self, value: Any) -> bool:
         """Whether JSON values name one of the predictions."""
         return any(text in self.ids for text in strings(value))

@@ -83,7 +83,7 @@ def _answers(connection: Connection, model: str, sought: Sought) -> int:
     found = 0
     for row in connection.execute(query).all():
         of_model = model in row.scope or row.scope.endswith(("/predict", "/invocations"))
-        if of_model and _names(bytes(row.body), sought):
+        if of_model and (sought.named_by(row.scope) or _names(bytes(row.body), sought)):
             own = receipts.c.scope == row.scope, receipts.c.key == row.key
             found += connection.execute(delete(receipts).where(*own)).rowcount
     return found
