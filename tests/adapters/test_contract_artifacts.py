@@ -25,6 +25,7 @@ from everlearn.adapters.memory import MemoryArtifacts
 from everlearn.adapters.object_store import SWEEPING, ObjectArtifacts
 from everlearn.errors import IntegrityError, InvalidError, MissingExtraError, NotFoundError, UnavailableError
 from everlearn.types import Bundle
+from everlearn.vision.frames import bundle_of
 
 BUCKET = "everlearn-tests"
 FAR = 1e12
@@ -459,6 +460,18 @@ def test_what_someone_may_read_stays(tmp_path: Path) -> None:
     store = ObjectArtifacts(f"memory://{uuid4().hex}", cache)
     digests = [store.put(make_bundle(float(i), 1000)) for i in range(3)]
     assert all(cache.get(digest) is not None for digest in digests)
+
+
+def test_of_an_image_no_copy_is_kept(tmp_path: Path) -> None:
+    """So that one which is removed by another machine is gone from this one as well."""
+    url, here = f"memory://{uuid4().hex}", ArtifactCache(tmp_path / "cache", 1 << 20)
+    store = ObjectArtifacts(url, here)
+    digest = store.put(bundle_of(b"an image"))
+    assert same(store.get(digest), bundle_of(b"an image"))
+    assert here.get(digest) is None
+    ObjectArtifacts(url).delete(digest)
+    with pytest.raises(NotFoundError):
+        store.get(digest)
 
 
 def test_a_full_disk_only_costs_the_copy(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from everlearn.api import frame_listing
 from everlearn.spec import parse_spec
 from everlearn.types import EventKind, NewEvent
+from everlearn.vision.frames import bundle_of
 
 SPEC: dict[str, Any] = {
     "name": "cam",
@@ -83,6 +84,23 @@ async def test_frames_are_listed_as_they_are_told_one_by_one(
     assert page["items"][0]["truth"] is None
     assert page["items"][1]["boxes"][0]["score"] == 0.9
     assert page["items"][1]["truth"] == [{"class": "car", "x1": 1.0, "y1": 2.0, "x2": 3.0, "y2": 4.0}]
+
+
+async def test_no_frame_of_who_is_erased_is_shown_or_listed(api: httpx.AsyncClient, place: Any) -> None:
+    place.store.models.create(parse_spec({**SPEC, "subject": "person"}), 1_700_000_000.0)
+    for person in ("ann", "ben"):
+        features = {"frame": place.store.artifacts.put(bundle_of(person.encode())), "person": person}
+        body = {"features": features, "value": "[]", "probabilities": None, "version": 0}
+        place.store.log.append("cam", [NewEvent(EventKind.PREDICTION, 1_700_000_000.0, person, body)])
+        told = await api.post(f"{FRAMES}/{person}/boxes", json={"boxes": []})
+        assert told.json()["accepted"] == 1
+    assert (await api.delete("/v1/models/cam/subjects/ann")).status_code == 202
+    assert await listed(api) == ["ben"]
+    for path in ("", "/image", "/annotated"):
+        assert (await api.get(f"{FRAMES}/ann{path}")).status_code == 404
+    assert (await api.get(f"{FRAMES}/ben/image")).content == b"ben"
+    late = await api.post(f"{FRAMES}/ann/boxes", json={"boxes": [], "correction": True})
+    assert late.json()["erased"] == ["ann"]
 
 
 async def test_pages_follow_each_other_without_a_gap(cam: httpx.AsyncClient, answered: Answered) -> None:
