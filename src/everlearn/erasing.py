@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from loguru import logger
 
 from everlearn import __version__, erasure_proof
+from everlearn.adapters.bundles import digest_of, encode_bundle
 from everlearn.certificates import FORMAT, Seal
 from everlearn.erasure_proof import (
     Proof,
@@ -48,6 +49,7 @@ from everlearn.types import (
     Version,
     VersionState,
 )
+from everlearn.vision.frames import bundle_of
 
 ERASING = "erasing"
 """The lease of who carries erasures through."""
@@ -276,6 +278,13 @@ def check(parts: Parts, seal: Seal, given: Mapping[str, Any], progress: Progress
     artifacts, images = given["artifacts_removed"], given.get("images", [])
     removed = Removed(positions, artifacts, given["state"], given["versions"], images)
     return prove(parts, erasure, removed, progress)
+
+
+def is_removed(parts: Parts, given: Mapping[str, Any], image: bytes) -> bool:
+    """Whether an image, as it was sent, is one of those that a certificate names."""
+    digest = digest_of(encode_bundle(bundle_of(image)))
+    salted = parts.remains.salted(parts.erasures.get(str(given["id"])), [digest])
+    return salted[0] in given.get("images", ())
 
 
 def ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from everlearn.loop import drive
 from everlearn.loop.defaults import with_defaults
 from everlearn.spec import parse_spec
 from everlearn.types import EventKind, NewEvent
+from everlearn.vision.frames import bundle_of
 from everlearn.wiring import Installation
 
 from .conftest import Run
@@ -84,6 +85,28 @@ def test_a_certificate_is_verified_until_something_is_planted(here: Any, run: Ru
     assert "not as this installation signed it" in said.err
     file.write_text("{}", encoding="utf-8")
     assert "holds no signed certificate" in run("erasure", "verify", file, "--data", data).err
+
+
+def test_who_has_an_image_is_told_whether_it_was_removed(here: Any, run: Run, tmp_path: Path) -> None:
+    camera = {"name": "cam", "task": "detection", "target": "boxes", "features": {"frame": "image"}}
+    here.models.create(parse_spec({**camera, "subject": "person"}), START)
+    for person in ("ann", "ben"):
+        digest = here.artifacts.put(bundle_of(person.encode()))
+        body = {"features": {"frame": digest, "person": person}, "value": None, "probabilities": None}
+        here.log.append("cam", [NewEvent(EventKind.PREDICTION, START, person, {**body, "version": 0})])
+        (tmp_path / person).write_bytes(person.encode())
+    now = here.clock.now() + 60.0
+    erasure = here.erasures.begin("cam", "person", "ann", "user:op", now, now)
+    while drive.advance_model("cam", here.log, here.ledger, erasures=here.erasures):
+        pass
+    list(Eraser(here, here.seal).run_once())
+    file, data = tmp_path / "certificate.json", here.settings.data
+    file.write_text(json.dumps(here.erasures.get(erasure.id).certificate), encoding="utf-8")
+    for person, removed in (("ann", True), ("ben", False)):
+        told = run("erasure", "verify", file, "--image", tmp_path / person, "--data", data, "--json").json
+        assert (told["verified"], told["image_removed"]) == (True, removed)
+    said = run("erasure", "verify", file, "--image", tmp_path / "ann", "--data", data).out
+    assert "ann is one of the images that were removed" in said
 
 
 def test_erasing_asks_first_and_tells_what_was_removed(run: Run, data: Path, tmp_path: Path) -> None:

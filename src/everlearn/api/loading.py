@@ -44,6 +44,7 @@ class Loader:
             predictor = Predictor.from_bundle(bundle, self.images)
             _warm(predictor)
             predictor.self_test()
+            predictor.anchors = ()  # what it was tested by: rows, and images, that may be erased one day
             single = predictor.single()
         abstaining = self.findings(spec).abstaining
         served = Served(spec, Schema.from_spec(spec), champion, version, predictor, abstaining, single, role)

@@ -107,12 +107,17 @@ def verify(
             metavar="CERTIFICATE", exists=True, dir_okay=False,
         ),
     ],
+    image: Annotated[
+        Path | None,
+        typer.Option("--image", help="Say whether this image is one of those that were removed.",
+                     exists=True, dir_okay=False, show_default=False),
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Prove a certificate again: search everything, and make the record since again. Exits 1 if it fails."""
     from everlearn.cli.output import progress, show_json
-    from everlearn.erasing import check
+    from everlearn.erasing import check, is_removed
     from everlearn.wiring import Installation
 
     given = _read(certificate)
@@ -123,6 +128,7 @@ def verify(
             found = check(
                 installation, installation.seal, given, lambda share: told(round(share * 1000), 1000)
             )
+        seen = None if image is None else is_removed(installation, given, image.read_bytes())
     finally:
         installation.close()
     if as_json:
@@ -131,6 +137,7 @@ def verify(
                 "id": given["id"],
                 "verified": not found.failures,
                 "failures": list(found.failures),
+                **({} if seen is None else {"image_removed": seen}),
                 **found.numbers,
             }
         )
@@ -139,6 +146,8 @@ def verify(
         searched = sum(found.numbers["rows_searched"].values())
         again = found.numbers["versions_made_again"]
         typer.echo(f"{searched} rows searched, {again} results of jobs computed again")
+        if seen is not None:
+            typer.echo(f"{image} is {'one' if seen else 'none'} of the images that were removed")
         for line in found.numbers["proven_by_search_alone"]:
             typer.echo(f"by the search alone: {line}")
         for failure in found.failures:
