@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -12,8 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from everlearn.adapters.bundles import digest_of, encode_bundle
 from everlearn.errors import IntegrityError, InvalidError
-from everlearn.vision import shapes
+from everlearn.predictor import Predictor
+from everlearn.spec import parse_spec
+from everlearn.types import Bundle
+from everlearn.vision import detectors, making, shapes
 from everlearn.vision.boxes import same, to_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -59,6 +64,60 @@ def test_the_same_frames_give_the_same_version(learned: Yolo) -> None:
     assert again.state()["onnx"] == learned.state()["onnx"]
     for name, value in learned.state()["weights"].items():
         assert np.array_equal(value, again.state()["weights"][name]), name
+
+
+def bundle_of(threads: int) -> Bundle:
+    """A version that was trained on as many threads as PyTorch took."""
+    spec = {"name": "m", "task": "detection", "target": "boxes", "features": {"frame": "image"}}
+    predictor = Predictor.new(parse_spec({**spec, "learner": {"name": "yolo", **SMALL, "threads": 0}}))
+    with making.threads(threads):
+        predictor.learner.learn(*frames(0, 12))
+    return predictor.bundle()
+
+
+def test_a_version_is_made_again_with_as_many_threads_as_it_was_made(learned: Yolo) -> None:
+    first, other = bundle_of(3), bundle_of(1)
+    assert digest_of(encode_bundle(first)) != digest_of(encode_bundle(other)), "they add up in other parts"
+    assert detectors.elsewhere(first) == ""
+    with making.threads(1), detectors.as_made(first):
+        again = bundle_of(0)
+    assert digest_of(encode_bundle(again)) == digest_of(encode_bundle(first))
+    state = first.manifest["learner"]["state"]
+    assert (state["made_by"]["threads"], state["made_by"]["device"]) == ("3", "cpu")
+    assert learned.state()["made_by"]["threads"] == "1"
+
+
+ELSEWHERE = """
+import sys
+from everlearn.adapters.bundles import digest_of, encode_bundle
+sys.path.insert(0, sys.argv[1])
+from test_yolo import bundle_of
+print(digest_of(encode_bundle(bundle_of(3))))
+"""
+
+
+def test_another_process_makes_the_same_version() -> None:
+    """Whatever the order of its sets, and whatever it has done before."""
+    mine = digest_of(encode_bundle(bundle_of(3)))
+    command = [sys.executable, "-c", ELSEWHERE, str(Path(__file__).parent)]
+    for seed in ("1", "2"):
+        found = subprocess.run(
+            command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, timeout=300, capture_output=True
+        )
+        assert found.stdout.decode().strip() == mine
+
+
+def test_a_version_says_what_file_it_began_from(learned: Yolo, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "w.safetensors"
+    save_file(learned.state()["weights"], path)
+    begun = Yolo(**SMALL, weights=str(path))
+    begun.learn(*frames(0, 4))
+    made_by = begun.state()["made_by"]
+    assert making.elsewhere(made_by, making.made_here(str(path))) == ""
+    path.unlink()
+    assert "and here is none" in making.elsewhere(made_by, making.made_here(str(path)))
 
 
 def test_a_state_is_taken_over_and_another_size_is_refused(learned: Yolo) -> None:

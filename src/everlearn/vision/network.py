@@ -43,7 +43,8 @@ def build(plan: str, classes: int, seed: int) -> Any:
         tasks = needed("ultralytics.nn.tasks")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = tasks.DetectionModel(plan, ch=3, nc=max(1, classes), verbose=False)
+            made = {**tasks.yaml_model_load(plan), "nc": max(1, classes)}  # said nowhere
+            network = tasks.DetectionModel(made, ch=3, nc=made["nc"], verbose=False)
         network.args = needed("ultralytics.cfg").get_cfg()
     return network
 
