@@ -371,6 +371,17 @@ def test_what_cannot_come_out_the_same_is_named_and_proven_by_the_search_alone(
     assert given["proof"]["proven_by_search_alone"][0].startswith("door-")
 
 
+def test_a_version_learns_from_the_frames_whose_images_are_there(live: Live) -> None:
+    old = live.of("ben")
+    for digest in old:
+        live.artifacts.delete(digest)
+    before = live.parts.versions.list("door").items[0].number
+    live.command("retrain", force=True)
+    made = live.parts.versions.list("door").items[0]
+    assert made.number > before
+    assert made.rows < len(live.shown) - len(old)
+
+
 def test_a_version_whose_images_were_removed_for_their_age_is_proven_by_the_search_alone(live: Live) -> None:
     live.erase("ann")
     given = live.carry_through()

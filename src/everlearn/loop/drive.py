@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from everlearn import __version__
-from everlearn.errors import EverlearnError, FencedError, InvalidError, UnavailableError
+from everlearn.errors import EverlearnError, FencedError, InvalidError, NotFoundError, UnavailableError
 from everlearn.loop import erasing, remembering, shadow
 from everlearn.loop.card import card_of
 from everlearn.loop.engine import Engine
@@ -260,22 +260,41 @@ def derive(
     versions: Versions,
     artifacts: Artifacts,
     progress: Progress = silent,
+    *,
+    again: bool = False,
 ) -> Trained:
     """Train what a plan says, from the log and the champion's artifact: repeatable at any later time.
 
-    What is learned afresh is only compared with the champion: without it, where its artifact is erased.
+    What is learned afresh is only compared with the champion: without it, where its artifact is erased. Of
+    frames those count whose images are there; ``again``: raises NotFoundError where one is not.
     """
     champion = None
     if plan["champion"] and not (afresh(plan) and is_erased(model, plan["champion"], versions)):
         champion = load_version(model, plan["champion"], versions, artifacts)
     wants = Predictor.new(spec).learner.wants
     examples = log.examples(model, **examples_wanted(spec, plan, wants))
+    there = _images_there(spec, artifacts)
+    if again and not all(there(e.features) for e in examples):
+        raise NotFoundError("An image that this learned is no longer stored")
+    examples = [e for e in examples if there(e.features)]
     if not examples:
         raise InvalidError("There is nothing new to learn from: send labels or load history")
     trained = train(spec, plan, examples, champion, progress, StoredImages(artifacts))
     anchors = plan.get("anchors", {})
     features = features_of(model, [name for kept in anchors.values() for name, _ in kept], log)
+    if again and not all(map(there, features.values())):
+        raise NotFoundError("An image that this was judged by is no longer stored")
+    features = {name: row for name, row in features.items() if there(row)}
     return replace(trained, remembered=remember(spec, plan, features, trained.predictor, champion))
+
+
+def _images_there(spec: ModelSpec, artifacts: Artifacts) -> Callable[[Row], bool]:
+    """Whether the image of a row is stored; of rows that have none it is."""
+    columns = erasing.image_columns(spec.features)
+    if not columns:
+        return lambda _: True
+    held = {one.digest for one in artifacts.stored()}
+    return lambda row: all(row.get(name) in held for name in columns)
 
 
 def afresh(plan: Mapping[str, Any]) -> bool:

@@ -209,7 +209,8 @@ def _again(
         return derive_marks(job, log, versions, artifacts)
     spec = parse_spec(job.arguments["spec"])
     with _as_made(job, outcome, artifacts):
-        trained = derive(job.model, spec, job.arguments, log, versions, artifacts, progress)
+        plan = job.arguments
+        trained = derive(job.model, spec, plan, log, versions, artifacts, progress, again=True)
     digest = artifacts.put(trained.predictor.bundle(trained.anchors))
     facts = outcome.result.get("facts", {})
     result = result_of(trained, digest, bool(facts.get("servable", True)))
