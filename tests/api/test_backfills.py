@@ -17,6 +17,7 @@ import pytest
 
 from everlearn.api.app import create_app
 from everlearn.api.auth import ApiKey
+from everlearn.spec import parse_spec
 from everlearn.types import EventKind, JobState, NewEvent
 from everlearn.worker import JobRunner
 
@@ -293,6 +294,13 @@ async def test_what_is_not_there_is_refused(toy: httpx.AsyncClient) -> None:
     assert (await toy.get(f"{URL}/0123456789ab/rows")).status_code == 404
     assert (await toy.post(f"{URL}/0123456789ab/cancel")).status_code == 404
     assert (await toy.get(f"{URL}/x")).status_code == 422
+
+
+async def test_a_detector_is_refused_with_the_reason(api: httpx.AsyncClient, place: Any) -> None:
+    spec = {"name": "gate", "task": "detection", "target": "boxes", "features": {"frame": "image"}}
+    place.store.models.create(parse_spec(spec), 1.0)
+    answer = await api.post("/v1/models/gate/backfills", json={})
+    assert (answer.status_code, "images are not kept" in answer.json()["detail"]) == (422, True)
 
 
 async def test_a_log_without_predictions_has_nothing_to_answer(

@@ -173,9 +173,10 @@ def _group_of(caller: str, model: str, key: str, body: BackfillBody) -> str:
 
 def _planned(door: Door, model: str, body: BackfillBody, group: str) -> list[JobSpec]:
     """The jobs of a backfill, of the log as it is now."""
-    from everlearn.loop.backfill_jobs import check_version, plan, stretch_of
+    from everlearn.loop.backfill_jobs import check_task, check_version, plan, stretch_of
 
     parts, spec = door.parts, door.parts.models.get(model)
+    check_task(spec)
     number = parts.versions.champion(model).version if body.version is None else body.version
     version = parts.versions.get(model, number)
     check_version(version)

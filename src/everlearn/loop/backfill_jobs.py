@@ -78,6 +78,15 @@ def stretch_of(
     return Stretch(begin, end, since, until, notes)
 
 
+def check_task(spec: ModelSpec) -> None:
+    """Raise InvalidError for a detector."""
+    if spec.task == "detection":
+        raise InvalidError(
+            f"{spec.name} finds objects in frames, whose images are not kept as long as its log: "
+            "a backfill is for classification and regression"
+        )
+
+
 def check_version(version: Version) -> None:
     """Raise InvalidError for the baseline, ConflictError for a version that was withdrawn."""
     if version.state is VersionState.ERASED:
@@ -104,11 +113,7 @@ def plan(
 
     Raises InvalidError for too many parts and for a detector.
     """
-    if spec.task == "detection":
-        raise InvalidError(
-            f"{spec.name} finds objects in frames, whose images are not kept as long as its log: "
-            "a backfill is for classification and regression"
-        )
+    check_task(spec)
     count = -(-(stretch.upto - stretch.after) // part_rows)
     if count > MOST_PARTS:
         least = -(-(stretch.upto - stretch.after) // MOST_PARTS)
