@@ -1,6 +1,7 @@
 """A learner of somebody's own package that misbehaves as it is told: a test's way to a job that goes wrong.
 
-Each time it learns it leaves a file in ``folder``. With ``-once`` it misbehaves the first time alone.
+Each time it learns it leaves a file in ``folder``. With ``-once`` it misbehaves the first time alone. With
+``ponder`` it takes so many ``seconds`` to answer many rows at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, ClassVar, Literal
 
 from everlearn.errors import UnavailableError
 from everlearn.learners.majority import Majority
+
+MANY = 200
 
 
 class Awkward(Majority):
@@ -41,6 +44,14 @@ class Awkward(Majority):
         if not (once and runs):
             getattr(self, f"_{mode}")()
         super().learn(X, y)
+
+    def predict(self, X: Any) -> Any:
+        if self.mode == "ponder" and len(X) >= MANY:
+            time.sleep(self.seconds)
+        return super().predict(X)
+
+    def _ponder(self) -> None:
+        pass
 
     def _quick(self) -> None:
         pass

@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 
+from everlearn.loop import drive
+from everlearn.loop.backfill_columns import columns_of
+from everlearn.loop.backfill_jobs import Stretch, gather, plan, work
+from everlearn.loop.training import silent
 from everlearn.types import ENDED, EventKind, JobState, NewEvent
 from everlearn.worker import MAX_ATTEMPTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 Until = Callable[..., None]
+
+MANY = 200
+"""Rows of a part: as many as the awkward learner ponders over."""
 
 
 def test_a_loop_gets_every_kind_of_job_done(yard: Any, until: Until) -> None:
@@ -174,3 +181,64 @@ def test_two_workers_share_the_work_and_do_nothing_twice(yard: Any, until: Until
     for name in names:
         numbers = [d.number for d in yard.installation.ledger.decisions(name, limit=10_000).items]
         assert numbers == list(range(len(numbers), 0, -1))
+
+
+def _answering(yard: Any, parts: int, seconds: float) -> list[str]:
+    """A model that has served, and takes its time; the parts of a backfill of it that waits."""
+    yard.model("m", "ponder", seconds=seconds)
+    parts_of, versions = yard.installation, yard.installation.versions
+    while drive.advance_model("m", parts_of.log, parts_of.ledger):
+        pass
+    drive.run_job(
+        parts_of.jobs.lease("test", 60.0, time.time()), log=parts_of.log, versions=versions,
+        jobs=parts_of.jobs, artifacts=parts_of.artifacts, clock=parts_of.clock,
+    )  # fmt: skip
+    now, size = time.time(), MANY
+    answer = {"value": True, "probabilities": {"false": 0.4, "true": 0.6}, "version": 1}
+    bodies = [{"features": {"x": float(i % 7)}, **answer} for i in range(parts * size)]
+    begin = parts_of.log.head("m").seq
+    parts_of.log.append(
+        "m", [NewEvent(EventKind.PREDICTION, now, f"p{i}", body) for i, body in enumerate(bodies)]
+    )
+    head, version = parts_of.log.head("m"), versions.get("m", 1)
+    jobs = plan(parts_of.models.get("m"), version, Stretch(begin, head.seq), head.seq, size, "0" * 12)
+    assert len(jobs) == parts
+    return [parts_of.backlog.add(job, now).spec.id for job in jobs]
+
+
+def _digest(yard: Any, key: str) -> str:
+    """The digest that a part has when it is done here and now."""
+    parts = yard.installation
+    found = work(
+        "m", yard.job(key).spec.arguments, log=parts.log, versions=parts.versions, artifacts=parts.artifacts,
+        erasures=parts.erasures, kept_from=0, now=time.time, progress=silent,
+    )  # fmt: skip
+    return str(found["digest"])
+
+
+def test_the_parts_of_a_backfill_are_done_by_several_workers_and_gathered(yard: Any, until: Until) -> None:
+    ids = _answering(yard, parts=16, seconds=0.75)
+    for _ in range(2):
+        yard.start("maintenance")
+    until(lambda: all(yard.state(key) in ENDED for key in ids), what="all parts")
+    jobs = [yard.job(key) for key in ids]
+    assert [job.state for job in jobs] == [JobState.DONE] * len(ids), [job.error for job in jobs]
+    assert len({job.owner for job in jobs}) == 2
+    report = gather(jobs)
+    assert report is not None
+    assert (report["rows"], len(report["parts"])) == (16 * MANY, 16)
+    found = [columns_of(yard.installation.artifacts.get(job.result["digest"])) for job in jobs]
+    assert [name for part in found for name in part.ids] == [f"p{i}" for i in range(16 * MANY)]
+
+
+def test_a_part_that_was_killed_in_the_middle_is_done_again_and_the_same(yard: Any, until: Until) -> None:
+    ids = _answering(yard, parts=3, seconds=2.0)
+    first = yard.start("maintenance")
+    until(lambda: any(yard.state(key) is JobState.RUNNING for key in ids), what="a part at work")
+    (killed,) = (key for key in ids if yard.state(key) is JobState.RUNNING)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    yard.start("maintenance")
+    until(lambda: all(yard.state(key) is JobState.DONE for key in ids), what="all parts")
+    assert yard.job(killed).attempts == 2
+    assert [yard.job(key).result["digest"] for key in ids] == [_digest(yard, key) for key in ids]
