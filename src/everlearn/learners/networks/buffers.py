@@ -89,31 +89,39 @@ class Balanced(Reservoir):
         self.counts = np.zeros(1 + 3 * classes, dtype=np.int64)  # all, then by class: seen, kept, full
         self._limit = classes
 
-    def _by_class(self) -> list[NDArray[np.int64]]:
-        return np.split(self.counts[1:], 3)
+    def _by_class(self, most: int) -> NDArray[np.int64]:
+        """Rows seen, kept, and whether it is full (3, k), of classes up to one and all that came before."""
+        parts = self.counts[1:].reshape(3, -1)
+        known = max(most, int(parts[0].nonzero()[0][-1]) if self.counts[0] else 0) + 1
+        return parts[:, :known]
 
     def places(self, draw: Draw, targets: FloatArray) -> list[int]:
         """Where each row goes, -1 for one that is not kept; counts them as seen."""
-        seen, kept, full = self._by_class()
-        held, found = self.targets.copy(), []
-        for label in targets.astype(np.int64).tolist():
+        labels = targets.astype(np.int64).tolist()
+        seen, kept, full = self._by_class(max(labels, default=0))
+        held, found, changed = self.targets.copy(), [], True
+        for label in labels:
             place = len(self)
             self.counts[0] += 1
             seen[label] += 1
             if place < len(held):
                 kept[label] += 1
             else:
-                full[kept == kept.max()] = 1
-                place = self._instead(draw, label, held, seen, kept, full)
+                if changed:
+                    full[kept == kept.max()] = 1
+                place, changed = self._instead(draw, label, held, seen, kept, full)
             if place >= 0:
                 held[place] = label
             found.append(place)
         return found
 
-    def _instead(self, draw: Draw, label: int, held: FloatArray, seen: Any, kept: Any, full: Any) -> int:
+    def _instead(
+        self, draw: Draw, label: int, held: FloatArray, seen: Any, kept: Any, full: Any
+    ) -> tuple[int, bool]:
+        """Whose place a row takes (-1: no other's), and whether that changes how many of each are kept."""
         if full[label]:
             if draw.random() * seen[label] > kept[label]:
-                return -1
+                return -1, False
             leaves = label
         else:
             largest = np.flatnonzero(kept == kept.max())
@@ -122,7 +130,7 @@ class Balanced(Reservoir):
         if leaves != label:
             kept[leaves] -= 1
             kept[label] += 1
-        return int(places[draw.integers(len(places))])
+        return int(places[draw.integers(len(places))]), leaves != label
 
     def clear(self) -> None:
         """Forget all."""
