@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from everlearn.adapters.memory import ManualClock, MemoryArtifacts, MemoryStore
 from everlearn.adapters.sql import SqlStore
 from everlearn.certificates import Seal
-from everlearn.erasing import Eraser
+from everlearn.erasing import Eraser, check
 from everlearn.errors import ConflictError, InvalidError, UnavailableError
 from everlearn.loop import drive
 from everlearn.loop.backfill_columns import columns_of, is_answers
@@ -244,6 +245,20 @@ def test_what_a_part_stored_before_it_died_is_found(live: Live) -> None:
     live.carry_through()
     assert live.answers() == []
     assert state_of(live.jobs(ids)) == "cancelled"
+
+
+def test_the_proof_finds_what_a_job_still_tells(live: Live) -> None:
+    seal = Seal(["a secret that nobody knows"])
+    (key, *_) = live.backfill()
+    spec = live.parts.jobs.get(key).spec
+    live.erase("ann")
+    done = live.carry_through()
+    assert not check(live.parts, seal, done.certificate).failures
+    again = live.parts.backlog.add(replace(spec, id="m-backfill-left-0"), live.clock.now())
+    job = live.parts.jobs.lease("me:1:1", 60.0, live.clock.now(), id=again.spec.id)
+    live.parts.jobs.finish(job, None, None, live.clock.now(), {"digest": "a" * 64})
+    (failure,) = check(live.parts, seal, done.certificate).failures
+    assert "m-backfill-left-0 still tells" in failure
 
 
 def test_a_withdrawn_version_answers_no_more(live: Live) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from everlearn.errors import IntegrityError, NotFoundError
+from everlearn.loop import backfill_erasing
 from everlearn.loop.erasing import digests_in
 from everlearn.loop.state import LoopState, dump, load
 from everlearn.loop.training import Progress, silent
@@ -104,6 +105,7 @@ def prove(
     failures += _artifacts(parts, model, removed)
     stored, back = _images(parts, erasure, removed.images)
     failures += back
+    failures += backfill_erasing.left(erasure, parts.jobs)
     if removed.state is not None and floor.seq == erasure.seq and sha256(floor.state) != removed.state:
         failures.append("the loop's state just after the erasure is not the one that was certified")
     if failures and not whole:

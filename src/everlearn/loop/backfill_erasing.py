@@ -61,3 +61,10 @@ def _remove_lost(erasure: Erasure, artifacts: Artifacts, since: float) -> int:
             if is_answers(bundle) and told["model"] == erasure.model and told["known"] < erasure.seq:
                 found += artifacts.delete(one.digest)
     return found
+
+
+def left(erasure: Erasure, jobs: Jobs) -> Iterator[str]:
+    """What jobs still tell of backfills that an erasure should have removed."""
+    for job in _backfills(erasure.model, jobs):
+        if job.spec.arguments["known"] < erasure.seq and job.result:
+            yield f"the job {job.spec.id} still tells of what it answered before"
