@@ -369,3 +369,72 @@ async def test_the_log_is_left_alone(trained: httpx.AsyncClient, place: Any) -> 
     before = place.store.log.head("toy")
     await backfilled(trained, place)
     assert place.store.log.head("toy") == before
+
+
+LEARNERS: list[Any] = ["blend", "linear", {"name": "window", "estimator": "logistic"}]
+
+
+@pytest.mark.parametrize("learner", LEARNERS, ids=str)
+@pytest.mark.parametrize("task", ["classification", "regression"])
+async def test_every_learner_answers_as_it_served(
+    api: httpx.AsyncClient,
+    place: Any,
+    spec: dict[str, Any],
+    served: Callable[..., Any],
+    task: str,
+    learner: Any,
+) -> None:
+    """Rows with a category and with missing cells, in requests of another size than the parts."""
+    if task == "regression" and learner == LEARNERS[2]:
+        learner = {"name": "window", "estimator": "ridge"}
+    features = {"a": "numeric", "b": "numeric", "c": "categorical"}
+    goal = {"metric": "rmse", "threshold": 5.0} if task == "regression" else {}
+    asked = {**spec, "task": task, "features": features, "learner": learner, **goal}
+    assert (await api.post("/v1/models", json=asked)).status_code == 201
+
+    def full(i: int) -> dict[str, Any]:
+        return {**row(i), "b": None if i % 5 == 0 else row(i)["b"], "c": "uvw"[i % 3]}
+
+    def target(i: int) -> Any:
+        return round(3 * row(i)["a"] + (i % 3), 3) if task == "regression" else truth(i)
+
+    history = {"rows": [full(i) for i in range(150)], "targets": [target(i) for i in range(150)]}
+    assert (await api.post("/v1/models/toy/examples", json=history)).status_code == 200
+    await asyncio.to_thread(place.advance)
+    await served(api, 1)
+    said: list[dict[str, Any]] = []
+    for start in range(0, 60, 20):
+        rows = {
+            "rows": [full(i) for i in range(start, start + 20)],
+            "ids": [f"p{i}" for i in range(start, start + 20)],
+        }
+        said += (await api.post("/v1/models/toy/predict", json=rows)).json()["predictions"]
+    labels = [{"id": f"p{i}", "value": target(i)} for i in range(60)]
+    assert (await api.post("/v1/models/toy/labels", json={"labels": labels})).status_code == 200
+    found = await backfilled(api, place, version=1, part_rows=33)
+    mine = {each["id"]: each for each in await rows_of(api, found["id"])}
+    assert {one["version"] for one in said} == {1}
+    for one in said:
+        assert mine[one["id"]]["value"] == one["value"]
+        assert mine[one["id"]].get("probabilities") == one.get("probabilities")
+    scores = found["report"]["scores"]
+    assert scores["version"] == scores["served"]
+    assert found["report"]["metric"] == goal.get("metric", "accuracy")
+    if task == "regression":
+        errors = [abs(one["value"] - target(i)) for i, one in enumerate(said)]
+        assert scores["version"]["mae"] == pytest.approx(sum(errors) / 60, rel=1e-12)
+
+
+async def test_rows_that_are_being_erased_are_not_sent(trained: httpx.AsyncClient, place: Any) -> None:
+    await serve(trained, 5)
+    found = await backfilled(trained, place)
+    known = place.store.log.head("toy").seq
+    begun = SimpleNamespace(list=lambda _: [SimpleNamespace(seq=known + 1)])
+    app = create_app(
+        SimpleNamespace(**{**vars(place.parts), "erasures": begun}), authenticator=ApiKey("k" * 32)
+    )
+    mine = {"Authorization": f"Bearer {'k' * 32}"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=mine) as client:
+        answer = await client.get(f"{URL}/{found['id']}/rows")
+    assert (answer.status_code, "ask for a new one" in answer.json()["detail"]) == (404, True)
