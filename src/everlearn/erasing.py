@@ -35,6 +35,7 @@ from everlearn.erasure_proof import (
 from everlearn.errors import EverlearnError, IntegrityError
 from everlearn.loop import backfill_erasing
 from everlearn.loop.erasing import image_columns
+from everlearn.loop.erasing_jobs import remove_lost
 from everlearn.loop.state import LoopState, load
 from everlearn.loop.training import Progress, silent
 from everlearn.ports import Backlog, Clock, Erasures
@@ -133,7 +134,9 @@ class Eraser:
         if state.has_erased(champion):
             self._replace(erasure, state)
             return False
-        return images is not None and self._certify(erasure, removed, images)
+        if images is None or not self._remove_lost(erasure, state):
+            return False
+        return self._certify(erasure, removed, images)
 
     def _remove(self, withdrawn: Sequence[Version], champion: int) -> list[str]:
         """Remove the artifacts of withdrawn versions but for that of the champion; the digests of all."""
@@ -145,6 +148,14 @@ class Eraser:
         for digest in loose:
             artifacts.delete(digest)
         return loose
+
+    def _remove_lost(self, erasure: Erasure, state: LoopState) -> bool:
+        """Remove what jobs had stored when they were ended; whether nothing of it is left."""
+        parts = self._parts
+        return remove_lost(
+            erasure.model, state.has_erased, parts.jobs, parts.artifacts,
+            named=lambda: reachable(parts), asked_at=erasure.at, now=parts.clock.now(),
+        )  # fmt: skip
 
     def _remove_images(self, erasure: Erasure) -> list[str] | None:
         """Remove the images of erased rows that no other row shows, of no model; their digests.

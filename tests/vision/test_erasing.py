@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,6 +49,10 @@ SPEC: dict[str, Any] = {
     "regimes": {"anchor_every": 4, "anchors": 40},
     "drift": {"rows": 50},
 }
+
+
+def command_of(name: str, **arguments: Any) -> NewEvent:
+    return NewEvent(EventKind.COMMAND, START, None, {"name": name, "arguments": arguments})
 
 
 class Glance:
@@ -172,8 +178,7 @@ class Live:
             self.advance()
 
     def command(self, name: str, **arguments: Any) -> None:
-        body = {"name": name, "arguments": arguments}
-        self.parts.log.append("door", [NewEvent(EventKind.COMMAND, START, None, body)])
+        self.parts.log.append("door", [command_of(name, **arguments)])
         self.advance()
 
     def erase(self, person: str) -> Any:
@@ -204,20 +209,27 @@ class Live:
         return {digest for digest, people in self.shown.items() if people == [person]}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+POSTGRES = pytest.param("postgres", marks=pytest.mark.slow)  # each makes a database of its own
+
+
+@pytest.fixture(params=["memory", "sqlite", POSTGRES])
 def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Live]:
     """An installation whose detector has learned frames of everybody, and been fine-tuned once."""
-    opened = Live(None if request.param == "memory" else f"sqlite:///{tmp_path / 'one.db'}")
+    url = None if request.param == "memory" else f"sqlite:///{tmp_path / 'one.db'}"
+    if request.param == "postgres":
+        postgres = request.getfixturevalue("postgres")
+        url = postgres.url(postgres.create())
+    opened = Live(url)
     opened.stream(200)
     opened.command("retrain", force=True)
     opened.command("promote", version=2)
     opened.stream(60)
     yield opened
-    if request.param == "sqlite":
+    if url is not None:
         opened.store.close()
 
 
-sqlite = pytest.mark.parametrize("live", ["sqlite"], indirect=True)
+in_sql = pytest.mark.parametrize("live", ["sqlite", POSTGRES], indirect=True)
 
 
 def test_a_persons_frames_leave_the_log_the_store_and_all_that_was_learned(live: Live) -> None:
@@ -335,7 +347,7 @@ def test_what_went_on_from_a_version_that_is_withdrawn_is_never_certified(
     assert "comes out as" in " ".join(eraser._failed.values())
 
 
-@sqlite
+@in_sql
 def test_the_digest_of_an_image_in_a_table_is_found(live: Live) -> None:
     own = sorted(live.of("ann"))
     live.erase("ann")
@@ -369,6 +381,50 @@ def test_what_cannot_come_out_the_same_is_named_and_proven_by_the_search_alone(
     assert given["proof"]["equality"].endswith("proven by search alone")
     assert all(line.endswith(words) for line in given["proof"]["proven_by_search_alone"])
     assert given["proof"]["proven_by_search_alone"][0].startswith("door-")
+
+
+def test_what_a_job_had_stored_when_it_was_ended_goes(live: Live) -> None:
+    """It is in the store and known to nobody; and so is a version of another model, which stays."""
+    live.parts.log.append("door", [command_of("retrain", force=True)])
+    drive.advance_model("door", live.parts.log, live.parts.ledger, 5000, erasures=live.parts.erasures)
+    job = live.parts.jobs.lease("a worker", 60, live.clock.now())
+    assert job is not None
+    parts = live.parts
+    done = drive.do_job(
+        job.spec, log=parts.log, versions=parts.versions, artifacts=live.artifacts, clock=live.clock
+    )
+    assert done.version is not None
+    stored = live.artifacts.get(str(done.version.digest))
+    spec = {**stored.manifest["spec"], "name": "gate"}
+    digests = [
+        done.version.digest,
+        live.artifacts.put(replace(stored, manifest={**stored.manifest, "spec": spec})),
+    ]
+    for digest in digests:
+        live.artifacts._put_at[str(digest)] = START
+    live.clock.advance(1.0)
+    live.erase("ann")  # the worker dies here
+    live.carry_through()
+    assert [live.artifacts.sound(str(digest)) for digest in digests] == [False, True]
+
+
+def test_a_proof_ends_when_its_process_is_to_stop(live: Live) -> None:
+    live.erase("ann")
+    live.advance()
+    live.stream(40)
+    stop, looks = threading.Event(), list[None]()
+
+    def may() -> bool:
+        """The lease is taken, and looked at again while the proof is at work."""
+        looks.append(None)
+        if len(looks) > 1:
+            stop.set()
+        return True
+
+    Eraser(live.parts, SEAL, may).run(stop)
+    assert len(looks) == 2
+    assert live.parts.erasures.list("door", open_only=True)
+    live.carry_through()
 
 
 def test_a_version_learns_from_the_frames_whose_images_are_there(live: Live) -> None:
