@@ -72,7 +72,6 @@ def test_the_rows_are_written_in_the_format_of_the_files_name(run: Run, model: s
 
 
 def test_what_is_wrong_is_told_before_any_work(run: Run, model: str) -> None:
-    before = run("jobs", "list", model, "--json").json["items"]
     for wrong, said in (
         (["--out", "rows.xlsx"], "Name it *.parquet"),
         (["--since", "soon"], "--since: 'soon' is no time"),
@@ -82,7 +81,8 @@ def test_what_is_wrong_is_told_before_any_work(run: Run, model: str) -> None:
         ended = run("backfill", model, *wrong)
         assert (ended.code, said in ended.err) == (1, True), ended.err
     assert run("backfill", model, "--version", "0").code == 2
-    assert run("jobs", "list", model, "--json").json["items"] == before
+    jobs = run("jobs", "list", model, "--limit", 1000, "--json").json["items"]
+    assert "backfill" not in {job["kind"] for job in jobs}
 
 
 def test_a_part_that_cannot_be_done_is_named(
