@@ -17,7 +17,8 @@ from sqlalchemy import text
 from everlearn.cli.chart import chart, trail
 from everlearn.cli.output import pairs, table
 from everlearn.cli.specs import model_name
-from everlearn.config import Settings, make_key
+from everlearn.config import Settings
+from everlearn.credentials import make_key
 from everlearn.spec import parse_spec
 from everlearn.types import EventKind, NewEvent
 from everlearn.wiring import Installation
