@@ -18,7 +18,9 @@ from everlearn.erasing import Eraser, check
 from everlearn.errors import ConflictError, InvalidError, UnavailableError
 from everlearn.loop import drive
 from everlearn.loop.backfill_columns import columns_of, is_answers
-from everlearn.loop.backfill_jobs import answers_of, check_version, plan, state_of, stretch_of, work
+from everlearn.loop.backfill_jobs import work
+from everlearn.loop.backfill_plan import check_version, plan, stretch_of
+from everlearn.loop.backfill_report import answers_of, state_of
 from everlearn.loop.defaults import with_defaults
 from everlearn.loop.training import silent
 from everlearn.predictor import Baseline, Predictor

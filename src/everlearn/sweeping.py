@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from everlearn.errors import IntegrityError, NotFoundError
-from everlearn.loop.backfill_jobs import answers_of
+from everlearn.loop.backfill_report import answers_of
 from everlearn.ports import Artifacts, Clock, Jobs, Ledger, Models, Versions
 from everlearn.types import JobState, Page, Stored, VersionState
 from everlearn.vision.frames import is_image

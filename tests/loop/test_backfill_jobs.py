@@ -11,17 +11,9 @@ import pytest
 from everlearn.adapters.bundles import encode_bundle
 from everlearn.errors import ConflictError, IntegrityError, InvalidError, NotFoundError
 from everlearn.loop.backfill_columns import Columns, bundle_of, columns_of, common_kind
-from everlearn.loop.backfill_jobs import (
-    MOST_PARTS,
-    Stretch,
-    check_version,
-    gather,
-    labels_at,
-    plan,
-    state_of,
-    stretch_of,
-    work,
-)
+from everlearn.loop.backfill_jobs import labels_at, work
+from everlearn.loop.backfill_plan import MOST_PARTS, Stretch, check_version, plan, stretch_of
+from everlearn.loop.backfill_report import gather, state_of
 from everlearn.loop.training import silent
 from everlearn.types import (
     Bundle,

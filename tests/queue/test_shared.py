@@ -12,7 +12,9 @@ import pytest
 
 from everlearn.loop import drive
 from everlearn.loop.backfill_columns import columns_of
-from everlearn.loop.backfill_jobs import Stretch, gather, plan, work
+from everlearn.loop.backfill_jobs import work
+from everlearn.loop.backfill_plan import Stretch, plan
+from everlearn.loop.backfill_report import gather
 from everlearn.loop.training import silent
 from everlearn.types import ENDED, EventKind, JobState, NewEvent
 from everlearn.worker import MAX_ATTEMPTS

@@ -173,7 +173,7 @@ def _group_of(caller: str, model: str, key: str, body: BackfillBody) -> str:
 
 def _planned(door: Door, model: str, body: BackfillBody, group: str) -> list[JobSpec]:
     """The jobs of a backfill, of the log as it is now."""
-    from everlearn.loop.backfill_jobs import check_task, check_version, plan, stretch_of
+    from everlearn.loop.backfill_plan import check_task, check_version, plan, stretch_of
 
     parts, spec = door.parts, door.parts.models.get(model)
     check_task(spec)
@@ -198,7 +198,7 @@ def _asked(door: Door, jobs: Sequence[JobSpec]) -> list[Job]:
 
 
 def _jobs(door: Door, model: str, group: str) -> list[Job]:
-    from everlearn.loop.backfill_jobs import job_id
+    from everlearn.loop.backfill_plan import job_id
 
     try:
         first = door.parts.jobs.get(job_id(model, group, 0))
@@ -225,7 +225,7 @@ def _listed(door: Door, model: str, wanted: set[str]) -> dict[str, Job]:
 
 
 def _check_done(door: Door, model: str, group: str, jobs: Sequence[Job]) -> None:
-    from everlearn.loop.backfill_jobs import state_of
+    from everlearn.loop.backfill_report import state_of
 
     state, known = state_of(jobs), jobs[0].spec.arguments["known"]
     if state == "erased" or any(erasure.seq > known for erasure in door.parts.erasures.list(model)):
@@ -245,7 +245,7 @@ def _columns(door: Door, jobs: Sequence[Job]) -> Iterator[Columns]:
 
 
 def _answer(group: str, jobs: Sequence[Job]) -> dict[str, Any]:
-    from everlearn.loop.backfill_jobs import gather, state_of
+    from everlearn.loop.backfill_report import gather, state_of
 
     shown = [{**shape(job), "arguments": {"name": job.spec.arguments["name"]}} for job in jobs]
     return {

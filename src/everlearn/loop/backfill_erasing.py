@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from everlearn.errors import ConflictError, IntegrityError, NotFoundError
 from everlearn.loop.backfill_columns import KIND, is_answers
-from everlearn.loop.backfill_jobs import answers_of
+from everlearn.loop.backfill_report import answers_of
 from everlearn.ports import Artifacts, Backlog, Jobs
 from everlearn.types import ENDED, Erasure, Job, JobState
 
