@@ -149,6 +149,15 @@ def test_a_new_class_gets_a_row_and_the_old_ones_keep_theirs(learned: Yolo) -> N
     assert all(np.array_equal(before[name], after[name]) for name in frozen), "norms, too"
 
 
+def test_what_begins_anew_learns_so_many_frames_at_most(learned: Yolo) -> None:
+    images, truths = frames(0, 12)
+    bounded, other = Yolo(**SMALL, first=5), Yolo(**SMALL)
+    bounded.learn(images, truths)
+    places = [0, 8, 9, 10, 11]
+    other.learn([images[i] for i in places], [truths[i] for i in places])
+    assert bounded.state()["onnx"] == other.state()["onnx"] != learned.state()["onnx"]
+
+
 def test_frames_without_boxes_alone_teach_nothing() -> None:
     with pytest.raises(InvalidError, match="No frame has a box"):
         Yolo(**SMALL).learn(frames(0, 2)[0], ["[]", "[]"])

@@ -32,9 +32,10 @@ class Yolo:
 
     ``plan`` is built anew, or begun from ``weights`` (the path of tensors: see
     :func:`network.read_weights`). ``size`` is the side of its square input in pixels, a multiple of 32. A
-    first version learns for ``epochs`` at ``rate``; later ones are fine-tuned from the champion for
-    ``tune_epochs`` at ``tune_rate``, on the ``fresh`` newest frames and on ``replay`` older ones, spread
-    evenly over all there are; classes that are new get rows of their own, those of the old keep theirs.
+    version that begins anew learns ``first`` frames at most, for ``epochs`` at ``rate``; others are
+    fine-tuned from the champion for ``tune_epochs`` at ``tune_rate``, on the ``fresh`` newest frames and on
+    ``replay`` older ones, spread evenly over all there are; classes that are new get rows of their own, those
+    of the old keep theirs.
     ``freeze`` layers stay as they are in fine-tuning (11: the backbone). Answers are boxes of at least
     ``confidence``. ``threads``: of the processor for training (0: as it takes).
     """
@@ -56,6 +57,7 @@ class Yolo:
         batch: int = 16,
         rate: float = 1e-3,
         tune_rate: float = 5e-4,
+        first: int = 2000,
         fresh: int = 500,
         replay: int = 500,
         freeze: int = 0,
@@ -68,6 +70,7 @@ class Yolo:
             ("epochs", epochs),
             ("tune_epochs", tune_epochs),
             ("batch", batch),
+            ("first", first),
             ("fresh", fresh),
         ):
             _check(name, value, value >= 1, "1 or more")
@@ -80,7 +83,7 @@ class Yolo:
                 what = f"The detector yolo ({module} is missing; YOLO11 is under the {LICENCE})"
                 raise MissingExtraError(what, "vision")
         self.plan, self.weights, self.size, self.confidence = plan, weights, size, confidence
-        self.fresh, self.replay = fresh, replay
+        self.first, self.fresh, self.replay = first, fresh, replay
         self.threads = threads
         self._first = Recipe(size, epochs, batch, rate, 0, seed)
         self._tune = Recipe(size, tune_epochs, batch, tune_rate, freeze, seed)
@@ -110,7 +113,8 @@ class Yolo:
         from everlearn.vision import network as nets
 
         known = bool(self._learned)
-        places = chosen(len(y), self.fresh, self.replay) if known else list(range(len(y)))
+        fresh, replay = (self.fresh, self.replay) if known else ((self.first + 1) // 2, self.first // 2)
+        places = chosen(len(y), fresh, replay)
         truths = [parse(y[i]) for i in places]
         classes = _all_classes(self._classes, truths)
         if not classes:
