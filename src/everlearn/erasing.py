@@ -64,6 +64,9 @@ SENDING = 60.0
 ASK_AGAIN = 600
 """Seconds after which a clean version is asked for again, where none is being made or tried."""
 
+PROVE_AGAIN = 300.0
+"""Seconds after which a proof is made again that failed when it had trained all versions again."""
+
 HOLD_EVERY = 5.0
 """Seconds between two looks at whether to go on, while a proof is at work."""
 
@@ -92,6 +95,7 @@ class Eraser:
         self._failed: dict[str, str] = {}
         self._removed: dict[str, set[str]] = {}
         self._images: dict[str, list[str]] = {}
+        self._rests_until: dict[str, float] = {}
         self._stop: threading.Event | None = None
         self._looked = 0.0
 
@@ -211,6 +215,8 @@ class Eraser:
     def _certify(self, erasure: Erasure, artifacts: Sequence[str], images: Sequence[str]) -> bool:
         parts = self._parts
         assert erasure.gone is not None
+        if time.monotonic() < self._rests_until.get(erasure.id, 0.0):
+            return False
         floor = parts.retention.floor(erasure.model)
         state = sha256(floor.state) if floor is not None and floor.seq == erasure.seq else None
         standing = {str(one.number): one.digest for one in self._standing(erasure.model) if one.digest}
@@ -218,6 +224,8 @@ class Eraser:
         removed = Removed(ranges(erasure.gone.seqs), artifacts, state, standing, salted)
         proof = prove(parts, erasure, removed, self._going_on, whole=False)
         if proof.failures:  # somebody may have brought it back: it is looked for and removed again
+            if "record" in proof.numbers:
+                self._rests_until[erasure.id] = time.monotonic() + PROVE_AGAIN
             self._images.pop(erasure.id, None)
             self._scrubbed = {one for one in self._scrubbed if one[0] != erasure.id}
             self._tell(erasure, proof)

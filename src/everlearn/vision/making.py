@@ -48,7 +48,9 @@ def elsewhere(made_by: Mapping[str, str], here: Mapping[str, str]) -> str:
 
     Threads do not count: see :func:`threads`.
     """
-    if made_by.get(DEVICE, "cpu") != "cpu":
+    if DEVICE not in made_by:
+        return "it does not say on what it was made"
+    if made_by[DEVICE] != "cpu":
         return "it was made on a GPU, which does not add up in one order"
     for name, was in made_by.items():
         if name != THREADS and here.get(name) != was:
