@@ -217,6 +217,7 @@ def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Live]:
     """An installation whose detector has learned frames of everybody, and been fine-tuned once."""
     url = None if request.param == "memory" else f"sqlite:///{tmp_path / 'one.db'}"
     if request.param == "postgres":
+        pytest.importorskip("psycopg", reason="the environment of detectors has no PostgreSQL")
         postgres = request.getfixturevalue("postgres")
         url = postgres.url(postgres.create())
     opened = Live(url)
