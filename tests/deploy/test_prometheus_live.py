@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +40,7 @@ SPEC: dict[str, Any] = {
 }
 ROWS, SCORED, MOVED, TRIED = 240, 260, 120, 60
 ALL = ROWS + SCORED + MOVED + TRIED
+REFUSED, REFUSALS = 'everlearn_requests_total{route="/v1/models/{model}/predict",status="401"}', 3
 
 
 @pytest.fixture
@@ -49,6 +50,13 @@ def live(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     server = module.LiveServer(tmp_path / "data", mlflow=False, workers=2)
     with server:
         yield server
+
+
+@pytest.fixture
+def clients(live: Any) -> Iterator[list[Client]]:
+    """Six of them, each with a connection of its own."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(Client(live.url, live.key)) for _ in range(6)]
 
 
 @pytest.fixture
@@ -160,21 +168,21 @@ def drive(clients: list[Client], query: Callable[..., list[dict[str, Any]]]) -> 
     until(lambda: query("everlearn_rollback_evidence_ratio", ever=True))
     clients[0].rollback("shop")
     # Some requests that are refused: each status is a series.
-    for _ in range(3):
+    for _ in range(REFUSALS):
         refused = {"Authorization": "Bearer wrong"}
         httpx.post(f"{clients[0].url}/v1/models/shop/predict", json={}, headers=refused)
     until(lambda: value(query("everlearn_log_predictions_total")) == ALL)
     until(lambda: value(query("everlearn_loop_lag_events")) == 0)
     until(lambda: value(query("everlearn_rollbacks_total")) == 1)
+    until(lambda: value(query(REFUSED)) == REFUSALS)
 
 
 def test_every_expression_finds_data_and_the_totals_are_those_of_the_log(
     root: Path,
-    live: Any,
     prometheus: Callable[..., list[dict[str, Any]]],
     expressions: list[tuple[str, str, str]],
+    clients: list[Client],
 ) -> None:
-    clients = [Client(live.url, live.key) for _ in range(6)]  # each has a connection of its own
     drive(clients, prometheus)
 
     assert value(prometheus("everlearn_log_labels_total")) == ALL
@@ -183,8 +191,7 @@ def test_every_expression_finds_data_and_the_totals_are_those_of_the_log(
     assert value(prometheus('everlearn_labels_total{status="accepted"}')) == ALL
     good = 'everlearn_requests_total{route="/v1/models/{model}/predict",method="POST",status="200"}'
     assert value(prometheus(good)) == ALL
-    refused = 'everlearn_requests_total{route="/v1/models/{model}/predict",status="401"}'
-    assert value(prometheus(refused)) == 3
+    assert value(prometheus(REFUSED)) == REFUSALS
     model = clients[0].model("shop")
     assert value(prometheus("everlearn_champion_version")) == model["champion"]
     assert value(prometheus("everlearn_matured_rows_total")) == model["scores"]["matured"]
@@ -215,5 +222,3 @@ def test_every_expression_finds_data_and_the_totals_are_those_of_the_log(
     assert [one for one in [*asked, *expressions] if not prometheus(one[2], ever=True)] == []
     firing = {series["metric"]["alertname"] for series in prometheus('ALERTS{alertstate="firing"}')}
     assert firing == set()
-    for client in clients:
-        client.close()
