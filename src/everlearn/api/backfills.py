@@ -12,11 +12,10 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from everlearn.api import formats
-from everlearn.api.asking import ask_for
+from everlearn.api import formats, groups
 from everlearn.api.auth import Caller
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
-from everlearn.api.jobs import JobAnswer, shape
+from everlearn.api.jobs import JobAnswer
 from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented
 from everlearn.api.times import Time
@@ -36,9 +35,6 @@ router = APIRouter(
 
 Group = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$", description="Which backfill")]
 Position = Annotated[int, Field(ge=0)]
-
-FEW = 20
-"""Jobs that are asked for one by one; more are looked for in the list of all."""
 
 _ROW = (
     '{"id": "mail-17", "at": "2024-05-01T12:00:00.000000Z", "position": 412, "served": {"version": 3, '
@@ -114,9 +110,9 @@ def ask_backfill(
     except NotFoundError:
         jobs = _planned(door, model, body, group)
     try:
-        return _answer(group, _asked(door, jobs))
+        return _answer(group, groups.ask_all(door, jobs))
     except ConflictError:  # it was asked for a moment ago, and broke off or is not yet all there
-        return _answer(fresh, _asked(door, _planned(door, model, body, fresh)))
+        return _answer(fresh, groups.ask_all(door, _planned(door, model, body, fresh)))
 
 
 @router.get("/{group}", response_model=BackfillAnswer)
@@ -133,11 +129,7 @@ def cancel_backfill(
     key: IdempotencyKey = None,  # noqa: ARG001 - the route's
 ) -> dict[str, Any]:
     """End those parts of a backfill that wait or run."""
-    for job in _jobs(door, model, group):
-        try:
-            door.parts.backlog.cancel(job.spec.id, door.parts.clock.now(), "the backfill was cancelled")
-        except ConflictError:  # it has ended
-            continue
+    groups.cancel_all(door, _jobs(door, model, group), "the backfill was cancelled")
     return _answer(group, _jobs(door, model, group))
 
 
@@ -191,37 +183,10 @@ def _kept_from(door: Door, model: str) -> int:
     return 0 if floor is None else int(floor.kept_from)
 
 
-def _asked(door: Door, jobs: Sequence[JobSpec]) -> list[Job]:
-    """Queue the jobs, that at place 0 last: with it the backfill is there, and whole."""
-    others = [ask_for(door, job) for job in jobs[1:]]
-    return [ask_for(door, jobs[0]), *others]
-
-
 def _jobs(door: Door, model: str, group: str) -> list[Job]:
     from everlearn.loop.backfill_plan import job_id
 
-    try:
-        first = door.parts.jobs.get(job_id(model, group, 0))
-    except NotFoundError:
-        raise NotFoundError(f"Model {model!r} has no backfill {group!r}") from None
-    wanted = [job_id(model, group, place) for place in range(1, first.spec.arguments["of"])]
-    if len(wanted) <= FEW:
-        return [first, *map(door.parts.jobs.get, wanted)]
-    found = _listed(door, model, set(wanted))
-    return [first, *(found[name] for name in wanted)]
-
-
-def _listed(door: Door, model: str, wanted: set[str]) -> dict[str, Job]:
-    """Jobs by their ids, in as few queries as may be."""
-    found: dict[str, Job] = {}
-    cursor: str | None = None
-    while len(found) < len(wanted):
-        page = door.parts.jobs.list(model, cursor, 1000)
-        found |= {job.spec.id: job for job in page.items if job.spec.id in wanted}
-        cursor = page.next
-        if cursor is None:
-            break
-    return found
+    return groups.jobs_of(door, model, group, job_id, "backfill")
 
 
 def _check_done(door: Door, model: str, group: str, jobs: Sequence[Job]) -> None:
@@ -247,11 +212,4 @@ def _columns(door: Door, jobs: Sequence[Job]) -> Iterator[Columns]:
 def _answer(group: str, jobs: Sequence[Job]) -> dict[str, Any]:
     from everlearn.loop.backfill_report import gather, state_of
 
-    shown = [{**shape(job), "arguments": {"name": job.spec.arguments["name"]}} for job in jobs]
-    return {
-        "id": group,
-        "state": state_of(jobs),
-        "progress": sum(job.progress for job in jobs) / len(jobs),
-        "jobs": shown,
-        "report": gather(jobs),
-    }
+    return groups.shown(group, state_of(jobs), jobs, gather(jobs))

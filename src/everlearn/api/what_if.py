@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from everlearn.api.asking import ask_for
+from everlearn.api import groups
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
-from everlearn.api.jobs import JobAnswer, shape
+from everlearn.api.jobs import JobAnswer
 from everlearn.api.parts import Door, TheDoor
 from everlearn.api.problems import documented
-from everlearn.errors import InvalidError, NotFoundError
+from everlearn.errors import InvalidError
 from everlearn.types import Job
 
 router = APIRouter(
@@ -80,8 +80,8 @@ def ask_what_if(
         base, *(list(map(_choice, given)) for given in (body.policies, body.learners, body.gates))
     )
     group = uuid.uuid4().hex[:12]
-    jobs = [ask_for(door, job) for job in plan(base, settings, group, head.seq, head.labels, body.price)]
-    return _answer(group, jobs)
+    jobs = plan(base, settings, group, head.seq, head.labels, body.price)
+    return _answer(group, groups.ask_all(door, jobs))
 
 
 @router.get("/{group}", response_model=WhatIfAnswer)
@@ -98,13 +98,7 @@ def cancel_what_if(
     key: IdempotencyKey = None,  # noqa: ARG001 - the route's
 ) -> dict[str, Any]:
     """End those jobs of a what-if that wait or run."""
-    from everlearn.errors import ConflictError
-
-    for job in _jobs(door, model, group):
-        try:
-            door.parts.backlog.cancel(job.spec.id, door.parts.clock.now(), "the what-if was cancelled")
-        except ConflictError:  # it has ended
-            continue
+    groups.cancel_all(door, _jobs(door, model, group), "the what-if was cancelled")
     return _answer(group, _jobs(door, model, group))
 
 
@@ -115,23 +109,11 @@ def _choice(given: str | dict[str, Any]) -> dict[str, Any]:
 def _jobs(door: Door, model: str, group: str) -> list[Job]:
     from everlearn.loop.whatif_jobs import job_id
 
-    try:
-        first = door.parts.jobs.get(job_id(model, group, 0))
-    except NotFoundError:
-        raise NotFoundError(f"Model {model!r} has no what-if {group!r}") from None
-    count = first.spec.arguments["of"]
-    return [first, *(door.parts.jobs.get(job_id(model, group, place)) for place in range(1, count))]
+    return groups.jobs_of(door, model, group, job_id, "what-if")
 
 
 def _answer(group: str, jobs: list[Job]) -> dict[str, Any]:
     from everlearn.loop.whatif_jobs import gather, state_of
 
     report = gather(jobs)
-    shown = [{**shape(job), "arguments": {"name": job.spec.arguments["name"]}} for job in jobs]
-    return {
-        "id": group,
-        "state": state_of(jobs),
-        "progress": sum(job.progress for job in jobs) / len(jobs),
-        "jobs": shown,
-        "report": None if report is None else report.to_dict(),
-    }
+    return groups.shown(group, state_of(jobs), jobs, None if report is None else report.to_dict())
