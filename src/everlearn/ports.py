@@ -375,6 +375,17 @@ class Jobs(Protocol):
         ...
 
 
+def all_jobs(jobs: Jobs, model: str) -> Iterator[Job]:
+    """The jobs of a model, the newest first, read page by page."""
+    cursor: str | None = None
+    while True:
+        page = jobs.list(model, cursor, 1000)
+        yield from page.items
+        cursor = page.next
+        if cursor is None:
+            return
+
+
 class Backlog(Protocol):
     """The work that waits, over all models, and what an operator does about it."""
 

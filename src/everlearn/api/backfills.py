@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from everlearn.api import formats, groups
+from everlearn.api import formats, job_groups
 from everlearn.api.auth import Caller
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
 from everlearn.api.jobs import JobAnswer
@@ -110,9 +110,9 @@ def ask_backfill(
     except NotFoundError:
         jobs = _planned(door, model, body, group)
     try:
-        return _answer(group, groups.ask_all(door, jobs))
+        return _answer(group, job_groups.ask_all(door, jobs))
     except ConflictError:  # it was asked for a moment ago, and broke off or is not yet all there
-        return _answer(fresh, groups.ask_all(door, _planned(door, model, body, fresh)))
+        return _answer(fresh, job_groups.ask_all(door, _planned(door, model, body, fresh)))
 
 
 @router.get("/{group}", response_model=BackfillAnswer)
@@ -129,7 +129,7 @@ def cancel_backfill(
     key: IdempotencyKey = None,  # noqa: ARG001 - the route's
 ) -> dict[str, Any]:
     """End those parts of a backfill that wait or run."""
-    groups.cancel_all(door, _jobs(door, model, group), "the backfill was cancelled")
+    job_groups.cancel_all(door, _jobs(door, model, group), "the backfill was cancelled")
     return _answer(group, _jobs(door, model, group))
 
 
@@ -186,7 +186,7 @@ def _kept_from(door: Door, model: str) -> int:
 def _jobs(door: Door, model: str, group: str) -> list[Job]:
     from everlearn.loop.backfill_plan import job_id
 
-    return groups.jobs_of(door, model, group, job_id, "backfill")
+    return job_groups.jobs_of(door, model, group, job_id, "backfill")
 
 
 def _check_done(door: Door, model: str, group: str, jobs: Sequence[Job]) -> None:
@@ -212,4 +212,4 @@ def _columns(door: Door, jobs: Sequence[Job]) -> Iterator[Columns]:
 def _answer(group: str, jobs: Sequence[Job]) -> dict[str, Any]:
     from everlearn.loop.backfill_report import gather, state_of
 
-    return groups.shown(group, state_of(jobs), jobs, gather(jobs))
+    return job_groups.shown(group, state_of(jobs), jobs, gather(jobs))

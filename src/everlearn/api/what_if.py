@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from everlearn.api import groups
+from everlearn.api import job_groups
 from everlearn.api.idempotency import IdempotencyKey, IdempotentRoute
 from everlearn.api.jobs import JobAnswer
 from everlearn.api.parts import Door, TheDoor
@@ -81,7 +81,7 @@ def ask_what_if(
     )
     group = uuid.uuid4().hex[:12]
     jobs = plan(base, settings, group, head.seq, head.labels, body.price)
-    return _answer(group, groups.ask_all(door, jobs))
+    return _answer(group, job_groups.ask_all(door, jobs))
 
 
 @router.get("/{group}", response_model=WhatIfAnswer)
@@ -98,7 +98,7 @@ def cancel_what_if(
     key: IdempotencyKey = None,  # noqa: ARG001 - the route's
 ) -> dict[str, Any]:
     """End those jobs of a what-if that wait or run."""
-    groups.cancel_all(door, _jobs(door, model, group), "the what-if was cancelled")
+    job_groups.cancel_all(door, _jobs(door, model, group), "the what-if was cancelled")
     return _answer(group, _jobs(door, model, group))
 
 
@@ -109,11 +109,11 @@ def _choice(given: str | dict[str, Any]) -> dict[str, Any]:
 def _jobs(door: Door, model: str, group: str) -> list[Job]:
     from everlearn.loop.whatif_jobs import job_id
 
-    return groups.jobs_of(door, model, group, job_id, "what-if")
+    return job_groups.jobs_of(door, model, group, job_id, "what-if")
 
 
 def _answer(group: str, jobs: list[Job]) -> dict[str, Any]:
     from everlearn.loop.whatif_jobs import gather, state_of
 
     report = gather(jobs)
-    return groups.shown(group, state_of(jobs), jobs, None if report is None else report.to_dict())
+    return job_groups.shown(group, state_of(jobs), jobs, None if report is None else report.to_dict())

@@ -11,13 +11,11 @@ from contextlib import suppress
 from everlearn.errors import ConflictError, IntegrityError, NotFoundError
 from everlearn.loop.backfill_columns import KIND, is_answers
 from everlearn.loop.backfill_report import answers_of
-from everlearn.ports import Artifacts, Backlog, Jobs
+from everlearn.loop.erasing_jobs import SLACK
+from everlearn.ports import Artifacts, Backlog, Jobs, all_jobs
 from everlearn.types import ENDED, Erasure, Job, JobState
 
 WHY = "rows that it may have read are erased"
-
-SLACK = 3600.0
-"""Seconds by which the clock of a store may be behind that of the database."""
 
 
 def remove(erasure: Erasure, jobs: Jobs, backlog: Backlog, artifacts: Artifacts, now: float) -> int:
@@ -26,7 +24,7 @@ def remove(erasure: Erasure, jobs: Jobs, backlog: Backlog, artifacts: Artifacts,
     What the jobs themselves tell is scrubbed by the store. A part that was at work when it was ended removes
     its own answers; where it died before it could, they are found by the time at which they were put.
     """
-    older = [job for job in _backfills(erasure.model, jobs) if job.spec.arguments["known"] < erasure.seq]
+    older = list(_earlier(erasure, jobs))
     for job in older:
         if job.state not in ENDED:
             with suppress(ConflictError, NotFoundError):  # it has just ended
@@ -39,14 +37,11 @@ def remove(erasure: Erasure, jobs: Jobs, backlog: Backlog, artifacts: Artifacts,
     return removed
 
 
-def _backfills(model: str, jobs: Jobs) -> Iterator[Job]:
-    cursor: str | None = None
-    while True:
-        page = jobs.list(model, cursor, 1000)
-        yield from (job for job in page.items if job.spec.kind == KIND)
-        cursor = page.next
-        if cursor is None:
-            return
+def _earlier(erasure: Erasure, jobs: Jobs) -> Iterator[Job]:
+    """The parts of backfills that were asked for before an erasure."""
+    for job in all_jobs(jobs, erasure.model):
+        if job.spec.kind == KIND and job.spec.arguments["known"] < erasure.seq:
+            yield job
 
 
 def _remove_lost(erasure: Erasure, artifacts: Artifacts, since: float) -> int:
@@ -65,6 +60,6 @@ def _remove_lost(erasure: Erasure, artifacts: Artifacts, since: float) -> int:
 
 def left(erasure: Erasure, jobs: Jobs) -> Iterator[str]:
     """What jobs still tell of backfills that an erasure should have removed."""
-    for job in _backfills(erasure.model, jobs):
-        if job.spec.arguments["known"] < erasure.seq and job.result:
+    for job in _earlier(erasure, jobs):
+        if job.result:
             yield f"the job {job.spec.id} still tells of what it answered before"

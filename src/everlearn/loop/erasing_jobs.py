@@ -6,13 +6,13 @@ rows and images that it carries to test itself by, lie in the store under a dige
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.loop.drive import TRAINING
-from everlearn.ports import Artifacts, Jobs
-from everlearn.types import ENDED, Job, JobState
+from everlearn.ports import Artifacts, Jobs, all_jobs
+from everlearn.types import ENDED, JobState
 
 SLACK = 3600.0
 """Seconds by which the clock of a store may be behind that of the database."""
@@ -33,7 +33,7 @@ def remove_lost(
     ``named`` gives the digests that something refers to. While a version is being made, only those go that
     were stored before the erasure was ``asked_at``: a newer one may be told of any moment.
     """
-    made = [job for job in _jobs(model, jobs) if job.spec.kind in TRAINING]
+    made = [job for job in all_jobs(jobs, model) if job.spec.kind in TRAINING]
     ended = [job for job in made if withdrawn(job.spec.version) and job.attempts]
     ended = [job for job in ended if job.state is not JobState.DONE]
     if not ended:
@@ -51,13 +51,3 @@ def _is_version(artifacts: Artifacts, digest: str, model: str) -> bool:
         manifest = artifacts.get(digest).manifest
         return "learner" in manifest and manifest.get("spec", {}).get("name") == model
     return False
-
-
-def _jobs(model: str, jobs: Jobs) -> Iterator[Job]:
-    cursor: str | None = None
-    while True:
-        page = jobs.list(model, cursor, 1000)
-        yield from page.items
-        cursor = page.next
-        if cursor is None:
-            return

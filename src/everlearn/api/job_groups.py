@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from everlearn.api.asking import ask_for
 from everlearn.api.jobs import shape
 from everlearn.api.parts import Door
 from everlearn.errors import ConflictError, NotFoundError
+from everlearn.ports import all_jobs
 from everlearn.types import Job, JobSpec
 
 FEW = 20
@@ -34,21 +36,15 @@ def jobs_of(door: Door, model: str, group: str, job_id: JobId, what: str) -> lis
     wanted = [job_id(model, group, place) for place in range(1, first.spec.arguments["of"])]
     if len(wanted) <= FEW:
         return [first, *map(door.parts.jobs.get, wanted)]
-    found = _listed(door, model, set(wanted))
-    return [first, *(found[name] for name in wanted)]
+    found = _listed(door, model, wanted)
+    return [first, *(found[name] if name in found else door.parts.jobs.get(name) for name in wanted)]
 
 
-def _listed(door: Door, model: str, wanted: set[str]) -> dict[str, Job]:
+def _listed(door: Door, model: str, wanted: Sequence[str]) -> dict[str, Job]:
     """Jobs by their ids, in as few queries as may be."""
-    found: dict[str, Job] = {}
-    cursor: str | None = None
-    while len(found) < len(wanted):
-        page = door.parts.jobs.list(model, cursor, 1000)
-        found |= {job.spec.id: job for job in page.items if job.spec.id in wanted}
-        cursor = page.next
-        if cursor is None:
-            break
-    return found
+    sought = set(wanted)
+    its = (job for job in all_jobs(door.parts.jobs, model) if job.spec.id in sought)
+    return {job.spec.id: job for job in islice(its, len(sought))}
 
 
 def cancel_all(door: Door, jobs: Sequence[Job], why: str) -> None:
